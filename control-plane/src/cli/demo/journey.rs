@@ -1,0 +1,311 @@
+//! The demo's script: all five stages forward, a rollback on the way, an instance killed and replaced, the control plane restarted.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crossfade::{
+    Revision,
+    backend::{Backend, registry},
+    dedup::{MemoryDedup, MemoryDedupOptions},
+    stage::{Stage, Weight},
+};
+use tokio::time::Instant;
+
+use super::{
+    Args,
+    fleet::{Fleet, Instance, Job},
+    ledger::Ledger,
+    pace::Pace,
+    progress::Progress,
+    report::{LegReport, Report},
+};
+use crate::cli::serve::stop_signal;
+use crate::{Operator, ServeOptions, Server, coordinator::Timing};
+
+/// Share of the writes that goes to the target in `DualWrite`.
+const WEIGHT_BASIS_POINTS: u32 = 3_000;
+/// The sends of the whole journey are spread over about so long.
+const JOURNEY: Duration = Duration::from_secs(14);
+/// How long one stage change may take.
+const STAGE_CHANGE: Duration = Duration::from_secs(120);
+/// How long the last messages may take to be handled.
+const LAST_MESSAGES: Duration = Duration::from_secs(60);
+/// How long an instance counts as alive here: a killed one blocks the next stage for no longer.
+const LEASE: Duration = Duration::from_secs(3);
+const QUEUES: u32 = 4;
+
+/// What happens in the middle of a leg.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Incident {
+    None,
+    KillAndReplace,
+    RestartControlPlane,
+}
+
+/// Stage by stage; the second `DualRead` is the rollback.
+const SCRIPT: [(Stage, Incident); 7] = [
+    (Stage::SourceOnly, Incident::None),
+    (Stage::DualRead, Incident::None),
+    (Stage::DualWrite, Incident::KillAndReplace),
+    (Stage::DualRead, Incident::None),
+    (Stage::DualWrite, Incident::RestartControlPlane),
+    (Stage::Draining, Incident::None),
+    (Stage::TargetOnly, Incident::None),
+];
+
+const PRODUCERS: [&str; 2] = ["demo-producer-1", "demo-producer-2"];
+const CONSUMERS: [&str; 3] = ["demo-consumer-1", "demo-consumer-2", "demo-consumer-3"];
+const VICTIM: &str = "demo-consumer-2";
+
+/// Runs the journey from beginning to end.
+pub(super) async fn run(args: &Args, progress: &Progress) -> Result<Report, String> {
+    let mut stage_set = StageSet::build(args).await?;
+    let stop = stop_signal().map_err(|error| format!("signals cannot be waited for: {error}"))?;
+    let outcome = tokio::select! {
+        outcome = stage_set.play(args, progress) => outcome,
+        // Whatever runs ends as in a crash; the topic is taken away all the same.
+        () = stop => Err("interrupted".to_owned()),
+    };
+    stage_set.tear_down().await;
+    outcome
+}
+
+/// Everything that the journey needs and leaves behind.
+struct StageSet {
+    topic: String,
+    group: String,
+    clusters: [Arc<dyn Backend>; 2],
+    addresses: [String; 2],
+    store: PathBuf,
+    server: Option<Server>,
+    listen: String,
+}
+
+impl StageSet {
+    async fn build(args: &Args) -> Result<StageSet, String> {
+        let id = format!("{}-{:x}", std::process::id(), rand::random::<u32>());
+        let (topic, group) = (
+            format!("crossfade-demo-{id}"),
+            format!("crossfade-demo-{id}-billing"),
+        );
+        let addresses = match (&args.source, &args.target) {
+            (Some(source), Some(target)) => [source.clone(), target.clone()],
+            _ => [
+                format!("memory://demo-source-{id}"),
+                format!("memory://demo-target-{id}"),
+            ],
+        };
+        let mut clusters = Vec::new();
+        for address in &addresses {
+            let failed = |error| format!("{address}: {error}");
+            let cluster = registry::open(address, &format!("crossfade-demo-setup-{id}"))
+                .await
+                .map_err(failed)?;
+            let admin = cluster.admin();
+            admin.create_topic(&topic, QUEUES).await.map_err(failed)?;
+            admin.create_group(&group).await.map_err(failed)?;
+            clusters.push(cluster);
+        }
+        let clusters =
+            <[_; 2]>::try_from(clusters).map_err(|_| "two clusters are needed".to_owned())?;
+        let store = std::env::temp_dir().join(format!("crossfade-demo-{id}.db"));
+        let mut stage_set = StageSet {
+            topic,
+            group,
+            clusters,
+            addresses,
+            store,
+            server: None,
+            listen: "127.0.0.1:0".into(),
+        };
+        stage_set.start_control_plane().await?;
+        Ok(stage_set)
+    }
+
+    /// Starts the control plane, the second time on the address of the first.
+    async fn start_control_plane(&mut self) -> Result<(), String> {
+        let timing = Timing {
+            lease: LEASE,
+            margin: Duration::from_secs(1),
+            ..Timing::default()
+        };
+        let options = ServeOptions {
+            listen: self.listen.clone(),
+            store: format!("sqlite://{}", self.store.display()),
+            timing,
+            ..ServeOptions::in_memory(&self.addresses[0], &self.addresses[1])
+        };
+        let server = Server::start(options).await?;
+        self.listen = server.url().trim_start_matches("http://").to_owned();
+        self.server = Some(server);
+        Ok(())
+    }
+
+    fn operator(&self) -> Result<Operator, String> {
+        self.server
+            .as_ref()
+            .map(Server::operator)
+            .ok_or_else(|| "the control plane is down".to_owned())
+    }
+
+    async fn play(&mut self, args: &Args, progress: &Progress) -> Result<Report, String> {
+        let operator = self.operator()?;
+        let weight =
+            Weight::from_basis_points(WEIGHT_BASIS_POINTS).map_err(|error| error.to_string())?;
+        operator
+            .add(&self.topic, &[&self.group])
+            .await
+            .map_err(|error| error.to_string())?;
+        operator
+            .weight(&self.topic, weight)
+            .await
+            .map_err(|error| error.to_string())?;
+
+        let rate = args.messages / JOURNEY.as_secs();
+        let fleet = Fleet {
+            control: format!("http://{}", self.listen),
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            seed: args.seed,
+            dedup: Arc::new(MemoryDedup::new(MemoryDedupOptions {
+                owner_lease: LEASE,
+                max_keys: usize::try_from(args.messages)
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(2),
+                ..MemoryDedupOptions::default()
+            })),
+            ledger: Arc::new(Ledger::new(args.messages)),
+            pace: Arc::new(Pace::per_second(rate)),
+        };
+        let begun = Instant::now();
+        let mut instances = Vec::new();
+        for name in CONSUMERS {
+            // The one that will be killed is known to be gone when its lease is over.
+            let mode = if name == VICTIM { "stop" } else { "continue" };
+            instances.push(fleet.start(name, Job::Consume, mode).await?);
+        }
+        for name in PRODUCERS {
+            instances.push(fleet.start(name, Job::Produce, "continue").await?);
+        }
+
+        let mut report = Report::new(self.addresses.clone(), args.seed);
+        let mut legs: Vec<(Revision, LegReport)> = Vec::new();
+        for (index, (stage, incident)) in SCRIPT.into_iter().enumerate() {
+            let asked = Instant::now();
+            progress.leg(stage, fleet.ledger.begun());
+            let revision = self.change_stage(index, stage).await?;
+            let change = asked.elapsed();
+            let mut leg = LegReport::new(stage, (stage == Stage::DualWrite).then_some(weight));
+            leg.change_seconds = change.as_secs_f64();
+            let entered = fleet.ledger.begun();
+            let quota = entered + (args.messages - entered) / (SCRIPT.len() - index) as u64;
+            fleet.pace.set_quota(quota);
+            let until = |part: u64| entered + (quota - entered) * part / 100;
+            watch(&fleet, progress, until(40)).await;
+            match incident {
+                Incident::None => {}
+                Incident::KillAndReplace => {
+                    progress.say("killing one consumer and starting another in its place");
+                    replace(&fleet, &mut instances).await?;
+                    report.instances_killed += 1;
+                    report.instances_replaced += 1;
+                    leg.events.push("instance killed and replaced".into());
+                }
+                Incident::RestartControlPlane => {
+                    progress.say("crashing and restarting the control plane");
+                    if let Some(server) = self.server.take() {
+                        server.abort();
+                    }
+                    watch(&fleet, progress, until(70)).await;
+                    self.start_control_plane().await?;
+                    report.control_plane_restarts += 1;
+                    leg.events.push("control plane restarted".into());
+                }
+            }
+            watch(&fleet, progress, quota).await;
+            if index > 0 && stage < SCRIPT[index - 1].0 {
+                report.rollbacks += 1;
+                leg.events.push("rollback".into());
+            }
+            leg.seconds = asked.elapsed().as_secs_f64();
+            legs.push((revision, leg));
+        }
+
+        let deadline = Instant::now() + LAST_MESSAGES;
+        while !fleet.ledger.all_handled() && Instant::now() < deadline {
+            progress.handled(fleet.ledger.handled());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Producers first: whatever they still have under way is read before the consumers leave.
+        while let Some(instance) = instances.pop() {
+            instance.stop().await?;
+        }
+        report.seconds = begun.elapsed().as_secs_f64();
+        report.count(fleet.ledger.totals());
+        let ends = legs
+            .iter()
+            .skip(1)
+            .map(|(revision, _)| *revision)
+            .chain([Revision(u64::MAX)])
+            .collect::<Vec<_>>();
+        for ((begin, mut leg), end) in legs.into_iter().zip(ends) {
+            leg.count(fleet.ledger.figures(begin..end));
+            report.stages.push(leg);
+        }
+        Ok(report)
+    }
+
+    /// Asks for the stage and waits until it is settled; answers its first revision.
+    async fn change_stage(&self, index: usize, stage: Stage) -> Result<Revision, String> {
+        let operator = self.operator()?;
+        if let Some((before, _)) = index.checked_sub(1).map(|before| SCRIPT[before]) {
+            let asked = if stage > before {
+                operator.advance(&self.topic, Some(stage)).await
+            } else {
+                operator.rollback(&self.topic, Some(stage)).await
+            };
+            asked.map_err(|error| format!("{before} to {stage}: {error}"))?;
+        }
+        let settled = operator.settled(&self.topic, STAGE_CHANGE).await;
+        settled
+            .map(|view| view.revision)
+            .map_err(|error| format!("{stage}: {error}"))
+    }
+
+    async fn tear_down(mut self) {
+        if let Some(server) = self.server.take()
+            && let Err(error) = server.shutdown().await
+        {
+            tracing::warn!(%error, "the control plane did not stop in good order");
+        }
+        for cluster in &self.clusters {
+            if let Err(error) = cluster.admin().delete_topic(&self.topic).await {
+                tracing::warn!(topic = self.topic, %error, "the demo's topic was not deleted");
+            }
+            cluster.close().await;
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = self.store.clone().into_os_string();
+            file.push(suffix);
+            // SQLite removes its side files itself when it closes in good order.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Waits until `begun` messages were begun.
+async fn watch(fleet: &Fleet, progress: &Progress, begun: u64) {
+    while fleet.ledger.begun() < begun {
+        progress.handled(fleet.ledger.handled());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn replace(fleet: &Fleet, instances: &mut [Instance]) -> Result<(), String> {
+    let victim = instances
+        .iter_mut()
+        .find(|instance| instance.name == VICTIM);
+    let victim = victim.ok_or_else(|| format!("{VICTIM} does not run"))?;
+    victim.kill();
+    *victim = fleet.start(VICTIM, Job::Consume, "continue").await?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! How fast the demo's producers send: even through each stage, a trickle while a stage change takes its time.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// While the quota of a stage is used up, one message goes out where ten went before.
+const TRICKLE: u64 = 10;
+
+#[derive(Debug)]
+pub(super) struct Pace {
+    started: Instant,
+    interval_us: u64,
+    slot_us: AtomicU64,
+    quota: AtomicU64,
+}
+
+impl Pace {
+    pub(super) fn per_second(rate: u64) -> Self {
+        Pace {
+            started: Instant::now(),
+            interval_us: (1_000_000 / rate.max(1)).max(1),
+            slot_us: AtomicU64::new(0),
+            quota: AtomicU64::new(0),
+        }
+    }
+
+    /// Full speed until `quota` messages were begun in all.
+    pub(super) fn set_quota(&self, quota: u64) {
+        self.quota.store(quota, Ordering::Release);
+    }
+
+    pub(super) fn quota(&self) -> u64 {
+        self.quota.load(Ordering::Acquire)
+    }
+
+    /// Waits for the next place in the schedule. Time that nobody used is not made up for.
+    pub(super) async fn turn(&self, begun: u64) {
+        let interval = if begun < self.quota() {
+            self.interval_us
+        } else {
+            self.interval_us * TRICKLE
+        };
+        let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let turn = |slot: u64| slot.max(now) + interval;
+        let slot = self
+            .slot_us
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |slot| Some(turn(slot)))
+            .map_or(now, turn);
+        tokio::time::sleep_until(self.started + Duration::from_micros(slot)).await;
+    }
+}

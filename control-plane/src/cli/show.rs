@@ -1,0 +1,228 @@
+//! Tables and lines for people.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use crossfade::Side;
+
+use super::words::both_names;
+use crate::coordinator::{
+    ClientKind, ClientView, Code, InstanceView, Override, Standing, TopicView,
+};
+
+/// One topic in one line.
+pub(super) fn line(view: &TopicView) -> String {
+    let weight = format!("weight {}", view.weight_basis_points);
+    let topic = &view.topic;
+    let stage = both_names(view.stage);
+    if view.stage != view.goal {
+        return format!(
+            "{topic}: {stage} → {}, {weight}, revision {}",
+            both_names(view.goal),
+            view.revision
+        );
+    }
+    let settled = if view.settled { "settled" } else { "settling" };
+    format!(
+        "{topic}: {stage}, {settled}, {weight}, revision {}",
+        view.revision
+    )
+}
+
+/// All topics.
+pub(super) fn topics(views: &[TopicView]) -> String {
+    let mut table = table(&[
+        "topic",
+        "stage 阶段",
+        "goal 目标",
+        "settled",
+        "weight",
+        "owed source",
+        "owed target",
+        "revision",
+        "waits for",
+    ]);
+    for view in views {
+        let waits: Vec<&str> = view
+            .gates
+            .iter()
+            .filter(|gate| gate.blocks())
+            .map(|gate| gate.code.as_str())
+            .collect();
+        table.add_row(vec![
+            Cell::new(&view.topic),
+            Cell::new(both_names(view.stage)),
+            Cell::new(both_names(view.goal)),
+            Cell::new(if view.settled { "yes" } else { "no" }),
+            right(view.weight_basis_points),
+            right(owed(view, Side::Source)),
+            right(owed(view, Side::Target)),
+            right(view.revision),
+            Cell::new(waits.join(", ")),
+        ]);
+    }
+    with_count(table, views.len(), "topics")
+}
+
+/// One topic in detail.
+pub(super) fn topic(view: &TopicView) -> String {
+    let mut text = line(view);
+    let groups: Vec<&str> = view.groups.iter().map(|group| &**group).collect();
+    let _ = write!(text, "\ngroups: {}", groups.join(", "));
+    if let Some(trouble) = &view.trouble {
+        let _ = write!(text, "\ntrouble: {trouble}");
+    }
+    if let Some(left) = &view.abandoned {
+        let _ = write!(
+            text,
+            "\nabandoned on the {}: {} messages{}",
+            left.side,
+            left.messages(),
+            reasons(&left.by)
+        );
+    }
+    let mut sides = table(&["side", "access", "owed", "sent", "handled"]);
+    for side in Side::BOTH {
+        let access =
+            view.access[side.index()].map_or("unknown".to_owned(), |access| access.to_string());
+        sides.add_row(vec![
+            Cell::new(side),
+            Cell::new(access),
+            right(owed(view, side)),
+            right(view.sent[side.index()]),
+            right(view.handled[side.index()]),
+        ]);
+    }
+    let _ = write!(text, "\n{sides}\n{}", gates(view));
+    text
+}
+
+/// What the next step waits for.
+pub(super) fn gates(view: &TopicView) -> String {
+    let mut text = match view.next {
+        Some(next) => format!(
+            "{}: {} → {}: {}",
+            view.topic,
+            both_names(view.stage),
+            both_names(next),
+            if view.ready { "ready" } else { "not ready" }
+        ),
+        None => format!("{}: {} is the end", view.topic, both_names(view.stage)),
+    };
+    for gate in view.gates.iter().chain(&view.seal) {
+        let mark = match gate {
+            gate if gate.passed => "ok  ",
+            gate if gate.note => "NOTE",
+            gate if gate.overridden.is_some() => "OVER",
+            _ => "WAIT",
+        };
+        let chinese = Code::from_name(&gate.code).map_or("", |code| code.entry().chinese);
+        let _ = write!(text, "\n  {mark} {} {chinese}: {}", gate.code, gate.message);
+        let _ = write!(text, "{}", reasons(gate.overridden.as_slice()));
+    }
+    text
+}
+
+/// By whose word.
+fn reasons(overrides: &[Override]) -> String {
+    let reasons = overrides.iter();
+    let reasons = reasons.map(|one| format!(" (overridden by {}: {})", one.by, one.reason));
+    reasons.collect()
+}
+
+/// Who is connected.
+pub(super) fn clients(views: &[ClientView]) -> String {
+    let mut table = table(&[
+        "instance",
+        "side",
+        "listed as",
+        "group",
+        "client id",
+        "address",
+        "client",
+        "last seen",
+    ]);
+    for view in views {
+        let client = &view.client;
+        table.add_row(vec![
+            Cell::new(view.instance.as_deref().unwrap_or("UNMANAGED 未接入")),
+            Cell::new(view.side),
+            Cell::new(match view.kind {
+                ClientKind::Consumer => "consumer",
+                ClientKind::Producer => "producer",
+            }),
+            Cell::new(&client.group),
+            Cell::new(&client.client_id),
+            Cell::new(&client.address),
+            Cell::new(format!("{} {}", client.language, client.version).trim()),
+            right(client.last_seen_ms.map_or("?".to_owned(), |age| {
+                format!("{:.1} s", age as f64 / 1_000.0)
+            })),
+        ]);
+    }
+    with_count(table, views.len(), "clients")
+}
+
+/// All instances.
+pub(super) fn instances(views: &[InstanceView]) -> String {
+    let mut table = table(&[
+        "instance",
+        "incarnation",
+        "standing",
+        "lease mode",
+        "silent",
+        "produces",
+        "consumes",
+    ]);
+    for view in views {
+        let standing = match view.standing {
+            _ if view.superseded => "superseded",
+            Standing::Live => "live",
+            Standing::Lost => "LOST",
+            Standing::Harmless => "gone",
+        };
+        let produces: Vec<&str> = view.produces.iter().map(|topic| &**topic).collect();
+        let consumes: Vec<String> = view
+            .consumes
+            .iter()
+            .flat_map(|(topic, groups)| {
+                groups
+                    .iter()
+                    .map(move |group| format!("{topic} in {group}"))
+            })
+            .collect();
+        table.add_row(vec![
+            Cell::new(&view.instance),
+            Cell::new(view.incarnation.chars().take(8).collect::<String>()),
+            Cell::new(standing),
+            Cell::new(format!("{:?}", view.lease_mode).to_lowercase()),
+            right(format!("{:.1} s", view.silent_ms as f64 / 1_000.0)),
+            Cell::new(produces.join(", ")),
+            Cell::new(consumes.join(", ")),
+        ]);
+    }
+    with_count(table, views.len(), "instances")
+}
+
+fn owed(view: &TopicView, side: Side) -> String {
+    view.owed[side.index()].map_or("?".to_owned(), |owed| owed.to_string())
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_header(header.to_vec());
+    table
+}
+
+fn right(text: impl ToString) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn with_count(table: Table, count: usize, what: &str) -> String {
+    if count == 0 {
+        return format!("no {what}");
+    }
+    table.to_string()
+}

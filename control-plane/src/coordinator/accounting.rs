@@ -1,0 +1,581 @@
+//! Accounts for writes: what a side's end offsets grow by, against what the registered producers report to have sent. Brokers cannot list a
+//! topic's producers, so this is how unmanaged ones are found.
+//!
+//! Producers report in arrears, so the comparison is one-sided: a look's growth is held against what was reported *before* the earlier look and
+//! *after* the later one. That window of reports covers every managed write between the looks, so what is left over is somebody else's.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crossfade::{Side, backend::QueueId};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::facts::Facts;
+
+/// A report counts for a look only if it came so long after it: a send that was on its way during the look has its answer by then.
+const GRACE: Duration = Duration::from_secs(1);
+/// After an unexplained write, so many times the shortest window must be clean.
+const CLEAN_WINDOWS: u32 = 3;
+/// The tolerance grows with the window, so an old beginning is given up.
+const LONGEST_WINDOW: Duration = Duration::from_secs(600);
+
+/// What one producer says it has done since its process started.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Report {
+    /// For people.
+    pub(super) name: String,
+    /// When it was received.
+    pub(super) heard: Duration,
+    /// Sends that succeeded, by side.
+    pub(super) sent: [u64; 2],
+    /// Sends that failed, by side: they may be stored all the same.
+    pub(super) errors: [u64; 2],
+    /// Tries that were repeated, by side: they may be stored beside the one that counts.
+    pub(super) repeated: [u64; 2],
+}
+
+/// All producers of a topic, by incarnation.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Reports {
+    /// Changes whenever a producer of the topic comes or goes.
+    pub(super) stamp: u64,
+    pub(super) producers: BTreeMap<String, Report>,
+}
+
+/// What was found between two looks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Found {
+    /// The time between the two looks.
+    pub(super) window: Duration,
+    /// What the end offsets grew by.
+    pub(super) grown: u64,
+    /// What the registered producers report.
+    pub(super) reported: u64,
+    /// What may have been stored without being reported: failed and repeated sends, delayed and half messages that fell due.
+    pub(super) tolerated: u64,
+}
+
+impl Found {
+    /// From somebody else.
+    pub(super) fn unexplained(&self) -> u64 {
+        self.grown
+            .saturating_sub(self.reported)
+            .saturating_sub(self.tolerated)
+    }
+
+    fn numbers(&self) -> Value {
+        json!({
+            "window_ms": u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX),
+            "grown": self.grown,
+            "reported": self.reported,
+            "tolerated": self.tolerated,
+            "unexplained": self.unexplained(),
+        })
+    }
+}
+
+/// What is known about a side's writes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// Nothing yet, and why.
+    Unmeasured(String),
+    /// All are from registered producers.
+    Explained(Found),
+    /// Some are not.
+    Unexplained(Found),
+}
+
+impl Verdict {
+    pub(super) fn numbers(&self) -> Value {
+        match self {
+            Verdict::Unmeasured(_) => Value::Null,
+            Verdict::Explained(found) | Verdict::Unexplained(found) => found.numbers(),
+        }
+    }
+}
+
+/// What a side grew by between the last two looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub(super) struct Growth {
+    /// The time between them.
+    #[serde(rename = "window_ms", serialize_with = "milliseconds")]
+    pub(super) window: Duration,
+    /// New messages.
+    pub(super) grown: u64,
+}
+
+/// One look at one side.
+#[derive(Clone, Debug)]
+struct Look {
+    begun: Duration,
+    done: Duration,
+    ends: BTreeMap<QueueId, u64>,
+    /// Delayed and half messages: managed ones among them were reported before, and land later.
+    pending: u64,
+    /// What had been reported before it began.
+    before: Reports,
+}
+
+/// The books of one topic.
+#[derive(Clone, Debug)]
+pub(super) struct Accounting {
+    /// The shortest window that says something.
+    shortest: Duration,
+    sides: [Book; 2],
+    /// Reports as they were when the look under way was asked for.
+    asked: Reports,
+    /// Failed sends since each producer's first report here, and when the last one was seen.
+    errors: BTreeMap<String, Errors>,
+    now: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Book {
+    /// The last look, for the growth since.
+    last: Option<Look>,
+    growth: Option<Growth>,
+    /// The beginning of the window.
+    base: Option<Look>,
+    /// Its end: decided once every producer has reported after it.
+    candidate: Option<Look>,
+    suspected: bool,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Debug)]
+struct Errors {
+    name: String,
+    total: [u64; 2],
+    /// New ones, and when they were seen.
+    recent: [Option<(u64, Duration)>; 2],
+}
+
+impl Accounting {
+    /// Nothing known; `shortest` is the shortest window that is decided on.
+    pub(super) fn new(shortest: Duration) -> Self {
+        let book = || Book {
+            last: None,
+            growth: None,
+            base: None,
+            candidate: None,
+            suspected: false,
+            verdict: Verdict::Unmeasured("it takes two looks at the brokers".into()),
+        };
+        Accounting {
+            shortest,
+            sides: [book(), book()],
+            asked: Reports::default(),
+            errors: BTreeMap::new(),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// A look is asked for: what is reported now was sent before it.
+    pub(super) fn asked(&mut self, reports: Reports) {
+        self.asked = reports;
+    }
+
+    /// A look is over; `reports` are those of now.
+    pub(super) fn looked(&mut self, facts: &Facts, reports: &Reports, now: Duration) {
+        self.now = now;
+        self.note_errors(reports);
+        for side in Side::BOTH {
+            let seen = facts.side(side);
+            let book = &mut self.sides[side.index()];
+            if !seen.unknown.is_empty() {
+                book.growth = None;
+                book.last = None;
+                continue;
+            }
+            let pending = seen.backlogs.values().map(|backlog| {
+                let delayed = backlog.delayed.unwrap_or(0);
+                delayed.saturating_add(backlog.half.unwrap_or(0))
+            });
+            let look = Look {
+                begun: facts.begun,
+                done: now,
+                ends: seen.ends.clone(),
+                pending: pending.max().unwrap_or(0),
+                before: self.asked.clone(),
+            };
+            book.growth = book.last.as_ref().and_then(|last| {
+                let grown = grown(&last.ends, &look.ends)?;
+                let window = look.begun.saturating_sub(last.begun);
+                Some(Growth { window, grown })
+            });
+            book.last = Some(look.clone());
+            book.close(side, reports, self.shortest);
+            if book.base.is_none() {
+                book.base = Some(look);
+            } else if book.candidate.is_none() {
+                book.candidate = Some(look);
+            }
+        }
+    }
+
+    pub(super) fn verdict(&self, side: Side) -> &Verdict {
+        &self.sides[side.index()].verdict
+    }
+
+    pub(super) fn growth(&self, side: Side) -> Option<&Growth> {
+        self.sides[side.index()].growth.as_ref()
+    }
+
+    /// Sends to a side that failed lately, by producer.
+    pub(super) fn errors(&self, side: Side) -> BTreeMap<String, u64> {
+        let lately = CLEAN_WINDOWS * self.shortest;
+        let recent = self.errors.values().filter_map(|errors| {
+            let (count, at) = errors.recent[side.index()]?;
+            (self.now.saturating_sub(at) <= lately).then(|| (errors.name.clone(), count))
+        });
+        recent.collect()
+    }
+
+    fn note_errors(&mut self, reports: &Reports) {
+        let lately = CLEAN_WINDOWS * self.shortest;
+        self.errors
+            .retain(|incarnation, _| reports.producers.contains_key(incarnation));
+        for (incarnation, report) in &reports.producers {
+            let known = self
+                .errors
+                .entry(incarnation.clone())
+                .or_insert_with(|| Errors {
+                    name: report.name.clone(),
+                    total: report.errors,
+                    recent: [None; 2],
+                });
+            for side in Side::BOTH.map(Side::index) {
+                let new = report.errors[side].saturating_sub(known.total[side]);
+                let before = known.recent[side]
+                    .filter(|(_, at)| self.now.saturating_sub(*at) <= lately)
+                    .map_or(0, |(count, _)| count);
+                if new > 0 {
+                    known.recent[side] = Some((before.saturating_add(new), self.now));
+                }
+                known.total[side] = report.errors[side];
+            }
+        }
+    }
+}
+
+impl Book {
+    /// Decides on the candidate, once every producer has reported after it.
+    fn close(&mut self, side: Side, reports: &Reports, shortest: Duration) {
+        let (Some(base), Some(candidate)) = (&self.base, &self.candidate) else {
+            return;
+        };
+        let comparable = base.before.stamp == reports.stamp
+            && base.before.producers.keys().eq(reports.producers.keys());
+        let grown = grown(&base.ends, &candidate.ends);
+        let (true, Some(grown)) = (comparable, grown) else {
+            self.begin_again("the producers or the queues have changed meanwhile");
+            return;
+        };
+        let silent: Vec<&str> = reports
+            .producers
+            .values()
+            .filter(|report| report.heard < candidate.done + GRACE)
+            .map(|report| report.name.as_str())
+            .collect();
+        if !silent.is_empty() {
+            if let Verdict::Unmeasured(why) = &mut self.verdict {
+                *why = format!("waits for the next report of {}", silent.join(", "));
+            }
+            return;
+        }
+        let sum = |pick: fn(&Report) -> [u64; 2]| {
+            let all = reports.producers.iter().map(|(incarnation, report)| {
+                let before = base.before.producers.get(incarnation);
+                let before = before.map_or(0, |report| pick(report)[side.index()]);
+                pick(report)[side.index()].saturating_sub(before)
+            });
+            all.fold(0, u64::saturating_add)
+        };
+        let uncertain = sum(|report| report.errors).saturating_add(sum(|report| report.repeated));
+        let found = Found {
+            window: candidate.begun.saturating_sub(base.begun),
+            grown,
+            reported: sum(|report| report.sent),
+            tolerated: uncertain.saturating_add(base.pending),
+        };
+        self.judge(found, shortest);
+    }
+
+    fn judge(&mut self, found: Found, shortest: Duration) {
+        let candidate = self.candidate.take();
+        if found.unexplained() > 0 {
+            // A report may have been overtaken on its way: the second look at the same window decides where the next one begins.
+            if std::mem::replace(&mut self.suspected, true) {
+                self.suspected = false;
+                self.base = candidate;
+            }
+            self.verdict = Verdict::Unexplained(found);
+            return;
+        }
+        let taken_back = std::mem::take(&mut self.suspected);
+        let wanted = match self.verdict {
+            Verdict::Unexplained(_) if !taken_back => CLEAN_WINDOWS * shortest,
+            _ => shortest,
+        };
+        if found.window >= wanted {
+            self.verdict = Verdict::Explained(found);
+        } else if matches!(self.verdict, Verdict::Unmeasured(_)) {
+            self.verdict = Verdict::Unmeasured(format!(
+                "{:.1} of {:.1} s",
+                found.window.as_secs_f64(),
+                wanted.as_secs_f64()
+            ));
+        }
+        if found.window >= LONGEST_WINDOW {
+            self.base = candidate;
+        }
+    }
+
+    /// What was found stays; the window does not.
+    fn begin_again(&mut self, why: &str) {
+        self.base = self.candidate.take();
+        self.suspected = false;
+        if let Verdict::Unmeasured(text) = &mut self.verdict {
+            *text = why.to_owned();
+        }
+    }
+}
+
+/// What the queues grew by; `None` when they are not the same ones, or began anew.
+fn grown(before: &BTreeMap<QueueId, u64>, after: &BTreeMap<QueueId, u64>) -> Option<u64> {
+    if !before.keys().eq(after.keys()) {
+        return None;
+    }
+    let mut pairs = before.values().zip(after.values());
+    pairs.try_fold(0_u64, |sum, (before, after)| {
+        Some(sum.saturating_add(after.checked_sub(*before)?))
+    })
+}
+
+fn milliseconds<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use crossfade::backend::{Backlog, QueueId};
+
+    use super::*;
+    use crate::coordinator::SideFacts;
+
+    const SHORTEST: Duration = Duration::from_secs(10);
+
+    /// Looks and reports, by hand. Times are seconds.
+    struct Bench {
+        books: Accounting,
+        reports: Reports,
+        end: u64,
+        delayed: u64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let mut reports = Reports::default();
+            reports.producers.insert("1".into(), report("orders-1"));
+            Bench {
+                books: Accounting::new(SHORTEST),
+                reports,
+                end: 100,
+                delayed: 0,
+            }
+        }
+
+        fn producer(&mut self) -> &mut Report {
+            self.reports.producers.get_mut("1").unwrap()
+        }
+
+        /// A look at this second, after reports that came just then.
+        fn look(&mut self, second: u64) -> Verdict {
+            for report in self.reports.producers.values_mut() {
+                report.heard = Duration::from_secs(second);
+            }
+            self.silent_look(second)
+        }
+
+        fn silent_look(&mut self, second: u64) -> Verdict {
+            let now = Duration::from_secs(second);
+            let queue = QueueId {
+                broker: "b".into(),
+                queue: 0,
+            };
+            let backlog = Backlog {
+                delayed: Some(self.delayed),
+                ..Backlog::default()
+            };
+            let side = SideFacts {
+                ends: [(queue, self.end)].into(),
+                backlogs: [("billing".into(), backlog)].into(),
+                ..SideFacts::default()
+            };
+            let facts = Facts {
+                begun: now,
+                sides: [side.clone(), side],
+            };
+            self.books.asked(self.reports.clone());
+            self.books.looked(&facts, &self.reports, now);
+            self.books.verdict(Side::Source).clone()
+        }
+
+        fn managed(&mut self, messages: u64) {
+            self.end += messages;
+            self.producer().sent[0] += messages;
+        }
+    }
+
+    fn report(name: &str) -> Report {
+        Report {
+            name: name.into(),
+            ..Report::default()
+        }
+    }
+
+    fn unexplained(verdict: &Verdict) -> Option<u64> {
+        match verdict {
+            Verdict::Unmeasured(_) => None,
+            Verdict::Explained(_) => Some(0),
+            Verdict::Unexplained(found) => Some(found.unexplained()),
+        }
+    }
+
+    #[test]
+    fn reported_writes_are_explained_also_when_the_report_comes_late() {
+        let mut bench = Bench::new();
+        assert_eq!(unexplained(&bench.look(0)), None);
+        bench.end += 7;
+        assert_eq!(unexplained(&bench.look(10)), None);
+        bench.producer().sent[0] += 7;
+        assert_eq!(unexplained(&bench.look(20)), Some(0));
+    }
+
+    #[test]
+    fn unmanaged_writes_are_found_beside_managed_ones_and_by_their_number() {
+        let mut bench = Bench::new();
+        bench.look(0);
+        bench.managed(1_000);
+        bench.end += 3;
+        bench.look(10);
+        assert_eq!(unexplained(&bench.look(20)), Some(3));
+    }
+
+    #[test]
+    fn report_that_was_overtaken_is_taken_back_at_the_next_look() {
+        let mut bench = Bench::new();
+        bench.look(0);
+        bench.end += 5;
+        bench.look(10);
+        // What comes at 20 was written before the sends were counted.
+        assert_eq!(unexplained(&bench.look(20)), Some(5));
+        bench.producer().sent[0] += 5;
+        assert_eq!(unexplained(&bench.look(30)), Some(0));
+    }
+
+    #[test]
+    fn unmanaged_writer_that_has_stopped_is_forgotten_after_clean_windows_only() {
+        let mut bench = Bench::new();
+        bench.look(0);
+        bench.end += 5;
+        let mut closed_until = 0;
+        for second in (10..200).step_by(10) {
+            if unexplained(&bench.look(second)) == Some(5) {
+                closed_until = second;
+            }
+        }
+        let clean = CLEAN_WINDOWS as u64 * SHORTEST.as_secs();
+        assert!(
+            (clean..=clean + 40).contains(&closed_until),
+            "{closed_until}"
+        );
+    }
+
+    #[test]
+    fn producer_that_does_not_report_is_waited_for_by_name() {
+        let mut bench = Bench::new();
+        bench.look(0);
+        bench.silent_look(10);
+        match bench.silent_look(20) {
+            Verdict::Unmeasured(why) => assert!(why.contains("orders-1")),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(unexplained(&bench.look(30)), Some(0));
+    }
+
+    #[test]
+    fn producer_that_comes_or_goes_begins_a_new_window() {
+        let mut bench = Bench::new();
+        bench.look(0);
+        bench.end += 5;
+        bench.look(10);
+        bench
+            .reports
+            .producers
+            .insert("2".into(), report("orders-2"));
+        assert_eq!(unexplained(&bench.look(20)), None);
+        // One that came and went between two looks leaves its stamp only.
+        bench.end += 5;
+        bench.look(30);
+        bench.reports.stamp += 1;
+        assert_eq!(unexplained(&bench.look(40)), None);
+        bench.look(50);
+        assert_eq!(unexplained(&bench.look(60)), Some(0));
+    }
+
+    #[test]
+    fn failed_repeated_and_delayed_sends_are_tolerated() {
+        let tolerated: [fn(&mut Bench); 3] = [
+            |bench| bench.producer().errors[0] += 4,
+            |bench| bench.producer().repeated[0] += 4,
+            |_| (),
+        ];
+        for (index, tolerate) in tolerated.into_iter().enumerate() {
+            let mut bench = Bench::new();
+            bench.delayed = if index == 2 { 4 } else { 0 };
+            bench.look(0);
+            bench.end += 4;
+            tolerate(&mut bench);
+            bench.look(10);
+            assert_eq!(unexplained(&bench.look(20)), Some(0), "{index}");
+            bench.end += 5;
+            bench.look(30);
+            assert_eq!(unexplained(&bench.look(40)), Some(5), "{index}");
+        }
+    }
+
+    #[test]
+    fn topic_that_begins_anew_is_measured_anew() {
+        let mut bench = Bench::new();
+        bench.look(0);
+        bench.end = 3;
+        bench.look(10);
+        assert_eq!(unexplained(&bench.look(20)), None);
+        assert!(bench.books.growth(Side::Source).is_some());
+    }
+
+    #[test]
+    fn window_shorter_than_the_shortest_decides_nothing() {
+        let mut bench = Bench::new();
+        for second in 0..10 {
+            assert_eq!(unexplained(&bench.look(second)), None, "{second}");
+        }
+    }
+
+    #[test]
+    fn errors_are_named_while_they_are_recent() {
+        let mut bench = Bench::new();
+        // Those from before the first look are nobody's news.
+        bench.producer().errors[1] = 9;
+        bench.look(0);
+        assert!(bench.books.errors(Side::Target).is_empty());
+        bench.producer().errors[1] += 2;
+        bench.look(10);
+        let named = bench.books.errors(Side::Target);
+        assert_eq!(named, [("orders-1".to_owned(), 2)].into());
+        assert!(bench.books.errors(Side::Source).is_empty());
+        bench.look(50);
+        assert!(bench.books.errors(Side::Target).is_empty());
+    }
+}

@@ -1,0 +1,342 @@
+//! What operators ask for.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use crossfade::{
+    Access, Revision, Side,
+    backend::{TopicDescription, TopicSettings},
+    stage::{Routing, Stage, TopicPlan, Weight},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Coordinator, META_KEY, audit,
+    event::{Actor, Command, Refusal, Step, Work},
+    membership::{ConfirmGone, Member, Standing},
+    put,
+    row::TopicRecord,
+    topic::Topic,
+};
+use crate::record::{AuditEntry, Kind};
+
+/// Removed topics that are still told to instances.
+pub(super) const MAX_REMOVED: usize = 1_000;
+/// Longest name of a topic or a group: what RocketMQ allows for a topic.
+const MAX_NAME_BYTES: usize = 127;
+
+impl Coordinator {
+    pub(super) fn command(
+        &mut self,
+        actor: &Actor,
+        command: Command,
+        now: Duration,
+        step: &mut Step,
+    ) -> Result<(), Refusal> {
+        let who = if actor.name.is_empty() {
+            &actor.role
+        } else {
+            &actor.name
+        };
+        match command {
+            Command::Add {
+                topic,
+                groups,
+                weight,
+                described,
+            } => {
+                let record = self.added(&topic, groups, weight, described)?;
+                self.meta.removed.retain(|(removed, _)| *removed != topic);
+                self.meta
+                    .released
+                    .retain(|(released, _)| *released != topic);
+                step.change.audit.push(audit(
+                    who,
+                    "add",
+                    &topic,
+                    Value::Null,
+                    json!({"groups": record.groups, "settings": record.settings}),
+                ));
+                step.wake = true;
+                self.store(&record, step);
+                self.topics
+                    .insert(topic, Topic::new(record, &self.config, now));
+            }
+            Command::Advance { topic, to, terms } => {
+                let record = &self.known(&topic)?.record;
+                // From the stage published: asking twice, because an answer was lost, is asking once.
+                let to = to
+                    .or_else(|| record.plan.stage.toward(Stage::TargetOnly))
+                    .unwrap_or(Stage::TargetOnly);
+                if to <= record.plan.stage {
+                    return Err(wrong_way(record, to, "advance", "rollback"));
+                }
+                self.walk(who, "advance", &topic, to, &terms, now, step)?;
+            }
+            Command::Rollback { topic, to, terms } => {
+                let record = &self.known(&topic)?.record;
+                // Going back on a step that is only decided is a rollback too.
+                let decided = record.goal > record.plan.stage;
+                let to = to
+                    .or_else(|| decided.then_some(record.plan.stage))
+                    .or_else(|| record.plan.stage.toward(Stage::SourceOnly))
+                    .unwrap_or(Stage::SourceOnly);
+                if to >= record.plan.stage && to >= record.goal {
+                    return Err(wrong_way(record, to, "rollback", "advance"));
+                }
+                self.walk(who, "rollback", &topic, to, &terms, now, step)?;
+            }
+            Command::Cancel { topic } => {
+                let stage = self.known(&topic)?.stage();
+                self.set_goal(who, "cancel", &topic, stage, now, step)?;
+            }
+            Command::SetWeight { topic, weight } => {
+                let known = self.known(&topic)?;
+                let mut record = known.record.clone();
+                let before = json!({"weight_basis_points": record.weight});
+                record.weight = weight;
+                step.change.audit.push(audit(
+                    who,
+                    "weight",
+                    &topic,
+                    before,
+                    json!({"weight_basis_points": weight}),
+                ));
+                self.store(&record, step);
+                self.known(&topic)?.record = record;
+            }
+            Command::Remove { topic } => self.remove(who, &topic, now, step)?,
+            Command::ConfirmGone { instance, reason } => {
+                self.confirm_gone(who, &instance, &reason, now, step)?
+            }
+        }
+        Ok(())
+    }
+
+    fn added(
+        &mut self,
+        topic: &Arc<str>,
+        groups: Vec<Arc<str>>,
+        weight: Option<Weight>,
+        described: [Option<TopicDescription>; 2],
+    ) -> Result<TopicRecord, Refusal> {
+        if self.topics.contains_key(topic) {
+            return Err(Refusal::new(
+                "conflict",
+                format!("topic {topic} is managed already: crossfade topic show {topic}"),
+            ));
+        }
+        let groups: BTreeSet<Arc<str>> = groups.into_iter().collect();
+        for name in groups.iter().chain([topic]) {
+            if name.is_empty()
+                || name.len() > MAX_NAME_BYTES
+                || name.chars().any(|c| c.is_control() || c.is_whitespace())
+            {
+                return Err(Refusal::new(
+                    "invalid_request",
+                    format!(
+                        "{name:?} is no name of a topic or a group: 1 to {MAX_NAME_BYTES} bytes without white space"
+                    ),
+                ));
+            }
+        }
+        if groups.is_empty() {
+            return Err(Refusal::new(
+                "invalid_request",
+                format!(
+                    "topic {topic}: name the consumer groups that move with it (--group G,...)"
+                ),
+            ));
+        }
+        let mut settings = Vec::new();
+        for (side, description) in Side::BOTH.into_iter().zip(described) {
+            let Some(description) = description else {
+                return Err(Refusal::new(
+                    "not_found",
+                    format!("topic {topic} does not exist on the {side}: create it there first"),
+                ));
+            };
+            // Sealed by us when it was removed: its own configuration was kept.
+            let released = self.meta.released.iter().find(|(name, _)| name == topic);
+            let own = match (description.access, released) {
+                (Access::Open, _) => description.settings,
+                (_, Some((_, released))) => released[side.index()].clone(),
+                (access, None) => {
+                    return Err(Refusal::new(
+                        "conflict",
+                        format!(
+                            "topic {topic} is {access} on the {side}, and its own configuration is not known: give it its permission and its queues back on the brokers (mqadmin updateTopic), then add it"
+                        ),
+                    ));
+                }
+            };
+            settings.push(own);
+        }
+        let settings = <[TopicSettings; 2]>::try_from(settings)
+            .map_err(|_| Refusal::new("invalid_request", "two sides are needed"))?;
+        let plan = TopicPlan {
+            topic: Arc::clone(topic),
+            stage: Stage::SourceOnly,
+            weight: Weight::ZERO,
+            routing: Routing::Unordered,
+            moves: Vec::new(),
+            revision: self.next_revision(),
+            previous_revision: Revision(0),
+        };
+        let weight = weight.unwrap_or_else(|| Weight::from_basis_points(5_000).unwrap_or_default());
+        Ok(TopicRecord {
+            plan,
+            goal: Stage::SourceOnly,
+            weight,
+            groups: groups.into_iter().collect(),
+            settings,
+            changing: None,
+            reopening: None,
+            reopened: 0,
+            proved: false,
+            overrides: Vec::new(),
+            abandoned: None,
+        })
+    }
+
+    pub(super) fn set_goal(
+        &mut self,
+        who: &str,
+        action: &str,
+        topic: &Arc<str>,
+        goal: Stage,
+        now: Duration,
+        step: &mut Step,
+    ) -> Result<(), Refusal> {
+        let known = self.known(topic)?;
+        let before = json!({"stage": known.stage(), "goal": known.record.goal});
+        if known.record.goal != goal {
+            known.void_proof(now);
+            known.record.reopening = None;
+            known.record.overrides.clear();
+        }
+        known.record.goal = goal;
+        let record = known.record.clone();
+        step.change
+            .audit
+            .push(audit(who, action, topic, before, json!({"goal": goal})));
+        self.store(&record, step);
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        who: &str,
+        topic: &Arc<str>,
+        now: Duration,
+        step: &mut Step,
+    ) -> Result<(), Refusal> {
+        let members = &self.members;
+        let known = self
+            .topics
+            .get(topic)
+            .ok_or_else(|| Refusal::unknown(topic))?;
+        let end_stage = matches!(known.stage(), Stage::SourceOnly | Stage::TargetOnly);
+        if !end_stage || !known.is_settled(members, now) {
+            return Err(Refusal {
+                gates: known.gates(members, now),
+                ..Refusal::new(
+                    "conflict",
+                    format!(
+                        "topic {topic} can be removed when it is settled in source_only or target_only; it is in {}",
+                        known.stage()
+                    ),
+                )
+            });
+        }
+        let users: Vec<String> = members
+            .of_topic(topic)
+            .filter(|member| member.standing(&members.timing, now) != Standing::Harmless)
+            .map(Member::name)
+            .collect();
+        if !users.is_empty() {
+            return Err(Refusal::new(
+                "conflict",
+                format!(
+                    "topic {topic} is still used by {}: stop them first",
+                    users.join(", ")
+                ),
+            ));
+        }
+        let record = known.record.clone();
+        if known.stage() == Stage::SourceOnly {
+            // As it was before the topic was added. After a move the source stays sealed: whoever still writes there is told so by the broker.
+            self.last_token += 1;
+            step.work.push(Work::SetAccess {
+                topic: Arc::clone(topic),
+                side: Side::Target,
+                settings: record.settings[Side::Target.index()].clone(),
+                access: Access::Open,
+                token: self.last_token,
+            });
+        }
+        self.meta
+            .released
+            .push((Arc::clone(topic), record.settings.clone()));
+        let surplus = self.meta.released.len().saturating_sub(MAX_REMOVED);
+        self.meta.released.drain(..surplus);
+        step.change
+            .audit
+            .push(audit(who, "remove", topic, json!(record), Value::Null));
+        step.change.deletes.push((Kind::Topic, topic.to_string()));
+        self.topics.remove(topic);
+        let revision = self.next_revision();
+        self.meta.removed.push((Arc::clone(topic), revision));
+        let surplus = self.meta.removed.len().saturating_sub(MAX_REMOVED);
+        self.meta.removed.drain(..surplus);
+        step.change.puts.push(put(Kind::Meta, META_KEY, &self.meta));
+        step.wake = true;
+        Ok(())
+    }
+
+    fn confirm_gone(
+        &mut self,
+        who: &str,
+        instance: &str,
+        reason: &str,
+        now: Duration,
+        step: &mut Step,
+    ) -> Result<(), Refusal> {
+        if reason.trim().is_empty() {
+            return Err(Refusal::new(
+                "invalid_request",
+                "say how you know that it is gone (--reason TEXT); it is kept in the audit log",
+            ));
+        }
+        match self.members.confirm_gone(instance, now) {
+            ConfirmGone::Unknown => Err(Refusal::new(
+                "not_found",
+                format!("no instance is named {instance}: crossfade instance list"),
+            )),
+            ConfirmGone::Alive => Err(Refusal::new(
+                "conflict",
+                format!("{instance} answers: it is not gone. Stop it instead"),
+            )),
+            ConfirmGone::Gone(records) => {
+                for record in records {
+                    let entry = audit(who, "confirm_gone", instance, json!(record), Value::Null);
+                    step.change.audit.push(AuditEntry {
+                        reason: reason.to_owned(),
+                        ..entry
+                    });
+                    step.change
+                        .deletes
+                        .push((Kind::Instance, record.incarnation));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn wrong_way(record: &TopicRecord, to: Stage, command: &str, other: &str) -> Refusal {
+    let (topic, stage) = (&record.plan.topic, record.plan.stage);
+    Refusal::new(
+        "conflict",
+        format!("topic {topic} is in {stage}: {command} does not lead to {to}; {other} may"),
+    )
+}

@@ -1,0 +1,484 @@
+//! Who runs, what they do, and what they have applied.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use crossfade::{
+    Revision, Side,
+    control::wire::{Counters, LeaseMode, Refused, Role, SyncRequest},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    accounting::{Report, Reports},
+    facts::Facts,
+};
+
+/// How long things last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timing {
+    /// An instance counts as alive for so long after its last request. Default 30 s.
+    pub lease: Duration,
+    /// Added on this side, for the time a request is on its way. Default 5 s.
+    pub margin: Duration,
+    /// Between two looks at the brokers for a topic that is on its way. Default 500 ms.
+    pub inspect_moving: Duration,
+    /// Between two looks for a topic that rests. Default 10 s.
+    pub inspect_resting: Duration,
+    /// A change of access without an answer may still land for so long. Default 10 s, twice the longest wait of a request.
+    pub change_bound: Duration,
+    /// A harmless instance is forgotten after so long. Default 1 h.
+    pub forget: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            lease: Duration::from_secs(30),
+            margin: Duration::from_secs(5),
+            inspect_moving: Duration::from_millis(500),
+            inspect_resting: Duration::from_secs(10),
+            change_bound: Duration::from_secs(10),
+            forget: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What is stored of an instance, before its registration is answered.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MemberRecord {
+    /// The name, stable over restarts.
+    pub instance: String,
+    /// The process life.
+    pub incarnation: String,
+    /// What it does when its lease is over.
+    pub lease_mode: LeaseMode,
+    /// The ids that the brokers list.
+    pub client_ids: BTreeSet<String>,
+    /// Topics it sends to.
+    pub produces: BTreeSet<Arc<str>>,
+    /// Topics it consumes, with the groups.
+    pub consumes: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// A newer process has taken over: this one is answered with that, and nothing else.
+    pub superseded: bool,
+}
+
+/// One instance: what is stored, and what is known since this control plane started.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The stored part.
+    pub record: MemberRecord,
+    /// When it was heard of last.
+    pub heard: Duration,
+    /// Plans it has refused.
+    pub refused: Vec<Refused>,
+    /// Its totals.
+    pub counters: Vec<Counters>,
+    acks: BTreeMap<Arc<str>, Revision>,
+    roles: Vec<Role>,
+    /// Of the last request that was taken.
+    sequence: u64,
+    /// The topics of its roles for which the brokers of both sides listed none of its client ids, in a look begun after its lease was over.
+    unlisted: BTreeSet<Arc<str>>,
+}
+
+/// Whether an instance may still act.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Heard of within its lease.
+    Live,
+    /// Out of contact, and perhaps still running with its last plan: it blocks.
+    Lost,
+    /// Out of contact, and proved unable to do harm.
+    Harmless,
+}
+
+impl Member {
+    /// `name` and the beginning of the incarnation.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let incarnation = self
+            .record
+            .incarnation
+            .get(..8)
+            .unwrap_or(&self.record.incarnation);
+        format!("{} ({incarnation})", self.record.instance)
+    }
+
+    /// Whether it may still act.
+    #[must_use]
+    pub fn standing(&self, timing: &Timing, now: Duration) -> Standing {
+        if now.saturating_sub(self.heard) <= timing.lease + timing.margin {
+            Standing::Live
+        } else if self.record.lease_mode == LeaseMode::Stop || self.is_unlisted() {
+            Standing::Harmless
+        } else {
+            Standing::Lost
+        }
+    }
+
+    /// The revision of a topic that it says it has fully applied.
+    #[must_use]
+    pub fn acked(&self, topic: &str) -> Option<Revision> {
+        self.acks.get(topic).copied()
+    }
+
+    /// Without a role it was never to be found.
+    fn is_unlisted(&self) -> bool {
+        let record = &self.record;
+        let mut topics = record.produces.iter().chain(record.consumes.keys());
+        !self.unlisted.is_empty() && topics.all(|topic| self.unlisted.contains(topic))
+    }
+
+    fn report(&self, topic: &str) -> Report {
+        let mut report = Report {
+            name: self.name(),
+            heard: self.heard,
+            ..Report::default()
+        };
+        for row in self.counters.iter().filter(|row| &*row.topic == topic) {
+            for side in Side::BOTH.map(Side::index) {
+                let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
+                add(&mut report.sent[side], row.sent[side]);
+                add(&mut report.errors[side], row.send_errors[side]);
+                add(&mut report.repeated[side], row.retries[side]);
+            }
+        }
+        report
+    }
+
+    fn has_role_in(&self, topic: &str) -> bool {
+        self.record.produces.contains(topic) || self.record.consumes.contains_key(topic)
+    }
+}
+
+/// All instances.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// How long things last.
+    pub timing: Timing,
+    members: BTreeMap<(String, String), Member>,
+    /// The newest incarnations that have left: an overtaken request of theirs must not bring them back.
+    left: VecDeque<String>,
+    /// When a producer of a topic came or went last, counted in such changes.
+    changes: BTreeMap<Arc<str>, u64>,
+    last_change: u64,
+}
+
+/// Incarnations that have left and are still remembered.
+const MAX_LEFT: usize = 1_024;
+
+/// What a request changed.
+#[derive(Debug, Default)]
+pub(super) struct Registered {
+    /// To be stored before the answer.
+    pub(super) stored: Vec<MemberRecord>,
+    /// To be deleted.
+    pub(super) deleted: Vec<MemberRecord>,
+    /// A newer process runs under this name.
+    pub(super) superseded: bool,
+}
+
+impl Membership {
+    /// What was stored; every lease counts anew from `now`.
+    #[must_use]
+    pub fn restore(timing: Timing, records: Vec<MemberRecord>, now: Duration) -> Self {
+        let member = |record: MemberRecord| {
+            let key = (record.instance.clone(), record.incarnation.clone());
+            (key, Member::new(record, now))
+        };
+        Membership {
+            timing,
+            members: records.into_iter().map(member).collect(),
+            left: VecDeque::new(),
+            changes: BTreeMap::new(),
+            last_change: 0,
+        }
+    }
+
+    /// Every instance.
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// Those with a role in a topic.
+    pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = &Member> {
+        self.members
+            .values()
+            .filter(move |member| !member.record.superseded && member.has_role_in(topic))
+    }
+
+    /// The names of the queues of a side that the live members of a group have been assigned.
+    #[must_use]
+    pub fn assigned_ids(
+        &self,
+        topic: &str,
+        group: &str,
+        side: Side,
+        now: Duration,
+    ) -> BTreeSet<&str> {
+        self.of_topic(topic)
+            .filter(|member| member.standing(&self.timing, now) == Standing::Live)
+            .flat_map(|member| &member.roles)
+            .filter(|role| &*role.topic == topic)
+            .flat_map(|role| &role.consumes)
+            .filter(|consumer| &*consumer.group == group)
+            .flat_map(|consumer| &consumer.sides)
+            .filter(|state| state.side == side)
+            .flat_map(|state| &state.queue_ids)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The client ids of every instance that is known.
+    pub(super) fn client_ids(&self) -> BTreeSet<&str> {
+        let ids = self
+            .members
+            .values()
+            .flat_map(|member| &member.record.client_ids);
+        ids.map(String::as_str).collect()
+    }
+
+    /// The instance behind a client id.
+    pub(super) fn instance_of(&self, client_id: &str) -> Option<String> {
+        let mut members = self.members.values();
+        let owner = members.find(|member| member.record.client_ids.contains(client_id));
+        owner.map(|member| member.record.instance.clone())
+    }
+
+    /// What the producers of a topic have reported, of those that may still act.
+    pub(super) fn reports(&self, topic: &str, now: Duration) -> Reports {
+        let producers = self
+            .of_topic(topic)
+            .filter(|member| member.record.produces.contains(topic))
+            .filter(|member| member.standing(&self.timing, now) != Standing::Harmless)
+            .map(|member| (member.record.incarnation.clone(), member.report(topic)));
+        Reports {
+            stamp: self.changes.get(topic).copied().unwrap_or(0),
+            producers: producers.collect(),
+        }
+    }
+
+    /// A producer of these topics came or went.
+    fn changed(&mut self, topics: &BTreeSet<Arc<str>>) {
+        if topics.is_empty() {
+            return;
+        }
+        self.last_change += 1;
+        for topic in topics {
+            self.changes.insert(Arc::clone(topic), self.last_change);
+        }
+    }
+
+    pub(super) fn sync(&mut self, request: &SyncRequest, now: Duration) -> Registered {
+        let mut registered = Registered::default();
+        let key = (request.instance.clone(), request.incarnation.clone());
+        if self
+            .members
+            .get(&key)
+            .is_some_and(|member| member.record.superseded)
+        {
+            registered.superseded = true;
+            return registered;
+        }
+        if self.left.contains(&request.incarnation) || self.is_overtaken(&key, request.sequence) {
+            return registered;
+        }
+        if request.leaving {
+            if self.left.len() == MAX_LEFT {
+                self.left.pop_front();
+            }
+            self.left.push_back(request.incarnation.clone());
+            let left = self.members.remove(&key).map(|member| member.record);
+            if let Some(left) = &left {
+                self.changed(&left.produces);
+            }
+            registered.deleted.extend(left);
+            return registered;
+        }
+        let record = MemberRecord::of(request);
+        let known = self.members.get(&key).map(|member| &member.record);
+        if known != Some(&record) {
+            let before = known.map(|known| known.produces.clone());
+            let before = before.unwrap_or_default();
+            self.changed(
+                &before
+                    .symmetric_difference(&record.produces)
+                    .cloned()
+                    .collect(),
+            );
+            registered.stored.push(record.clone());
+        }
+        let member = self
+            .members
+            .entry(key)
+            .or_insert_with(|| Member::new(record.clone(), now));
+        member.record = record;
+        member.sequence = request.sequence;
+        member.heard = now;
+        member.unlisted.clear();
+        member.acks.clone_from(&request.acks);
+        member.roles.clone_from(&request.roles);
+        member.counters.clone_from(&request.counters);
+        // A refusal stands until the instance has applied something newer.
+        member.refused.retain(|old| {
+            request
+                .acks
+                .get(&old.topic)
+                .is_none_or(|ack| *ack < old.revision)
+        });
+        member
+            .refused
+            .extend(request.refused.iter().take(64).cloned());
+        member.refused.truncate(64);
+        registered
+            .stored
+            .extend(self.supersede(&request.instance, &request.incarnation, now));
+        registered
+    }
+
+    /// A later request has been taken: what this one says was true before, and is not any more.
+    fn is_overtaken(&self, key: &(String, String), sequence: u64) -> bool {
+        let last = self.members.get(key).map_or(0, |member| member.sequence);
+        sequence != 0 && sequence < last
+    }
+
+    /// A process that is known to be gone makes room for its successor under the same name.
+    fn supersede(&mut self, instance: &str, newest: &str, now: Duration) -> Vec<MemberRecord> {
+        let timing = self.timing;
+        let older = self.members.values_mut().filter(|member| {
+            member.record.instance == instance
+                && member.record.incarnation != newest
+                && !member.record.superseded
+                && member.standing(&timing, now) == Standing::Harmless
+        });
+        older
+            .map(|member| {
+                member.record.superseded = true;
+                member.record.clone()
+            })
+            .collect()
+    }
+
+    /// Notes which lost instances the brokers list no more. Silence about a group that was not looked at on both sides says nothing, and an
+    /// instance with several topics is unlisted once a look at each of them says so.
+    pub(super) fn note_clients(&mut self, topic: &Arc<str>, facts: &Facts) {
+        let (timing, begun) = (self.timing, facts.begun);
+        for member in self.members.values_mut() {
+            let ids = &member.record.client_ids;
+            let over = begun.saturating_sub(member.heard) > timing.lease + timing.margin;
+            if ids.is_empty() || !over {
+                continue;
+            }
+            if facts.sides.iter().any(|side| side.lists_any(ids)) {
+                member.unlisted.clear();
+                continue;
+            }
+            let looked_at = |group: &Arc<str>| {
+                let mut sides = facts.sides.iter();
+                sides.all(|side| side.backlogs.contains_key(group))
+            };
+            let produces = member.record.produces.contains(topic);
+            let consumes = member.record.consumes.get(topic);
+            let would_be_listed = consumes.is_none_or(|groups| groups.iter().all(looked_at))
+                && (!produces || facts.sides.iter().all(|side| side.producers.is_some()));
+            if (produces || consumes.is_some()) && would_be_listed {
+                member.unlisted.insert(Arc::clone(topic));
+            }
+        }
+    }
+
+    /// An operator says that the lost processes under a name are gone.
+    pub(super) fn confirm_gone(&mut self, instance: &str, now: Duration) -> ConfirmGone {
+        let timing = self.timing;
+        let named: Vec<_> = self
+            .members
+            .iter()
+            .filter(|((name, _), _)| name == instance)
+            .collect();
+        if named.is_empty() {
+            return ConfirmGone::Unknown;
+        }
+        let gone: Vec<_> = named
+            .into_iter()
+            .filter(|(_, member)| member.standing(&timing, now) != Standing::Live)
+            .map(|(key, _)| key.clone())
+            .collect();
+        if gone.is_empty() {
+            return ConfirmGone::Alive;
+        }
+        let removed = gone.iter().filter_map(|key| self.members.remove(key));
+        ConfirmGone::Gone(removed.map(|member| member.record).collect())
+    }
+
+    /// Those that are harmless and long gone.
+    pub(super) fn forget(&mut self, now: Duration) -> Vec<MemberRecord> {
+        let timing = self.timing;
+        let old: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(_, member)| {
+                let quiet = now.saturating_sub(member.heard) > timing.forget;
+                let harmless =
+                    member.record.superseded || member.standing(&timing, now) == Standing::Harmless;
+                quiet && harmless
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        old.iter()
+            .filter_map(|key| self.members.remove(key))
+            .map(|member| member.record)
+            .collect()
+    }
+}
+
+/// What became of an operator's word.
+#[derive(Debug)]
+pub(super) enum ConfirmGone {
+    Gone(Vec<MemberRecord>),
+    Alive,
+    Unknown,
+}
+
+impl Member {
+    fn new(record: MemberRecord, heard: Duration) -> Self {
+        Member {
+            record,
+            heard,
+            refused: Vec::new(),
+            counters: Vec::new(),
+            acks: BTreeMap::new(),
+            roles: Vec::new(),
+            sequence: 0,
+            unlisted: BTreeSet::new(),
+        }
+    }
+}
+
+impl MemberRecord {
+    fn of(request: &SyncRequest) -> Self {
+        let produces = request.roles.iter().filter(|role| role.produces);
+        let consumes = request
+            .roles
+            .iter()
+            .filter(|role| !role.consumes.is_empty());
+        MemberRecord {
+            instance: request.instance.clone(),
+            incarnation: request.incarnation.clone(),
+            lease_mode: request.lease_mode,
+            client_ids: request.client_ids.iter().cloned().collect(),
+            produces: produces.map(|role| Arc::clone(&role.topic)).collect(),
+            consumes: consumes
+                .map(|role| {
+                    let groups = role.consumes.iter().map(|state| Arc::clone(&state.group));
+                    (Arc::clone(&role.topic), groups.collect())
+                })
+                .collect(),
+            superseded: false,
+        }
+    }
+}

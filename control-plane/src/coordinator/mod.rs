@@ -1,0 +1,512 @@
+//! The coordinator: a pure state machine. Events in, decisions out; no clock and no I/O of its own, so that the server, a simulator and a model
+//! checker run the same code.
+//!
+//! Time is a duration that only grows, counted by whoever drives it.
+
+mod accounting;
+mod command;
+mod event;
+mod facts;
+mod gate;
+mod membership;
+mod row;
+mod topic;
+mod view;
+mod walk;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crossfade::{
+    Revision, Side,
+    backend::TopicSettings,
+    control::wire::{self, Clusters, PlanDocument, SyncRequest},
+    stage::{Stage, TopicPlan},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use event::{Actor, Answer, AskedOverride, Command, Config, Event, Refusal, Step, Terms, Work};
+pub use facts::{Facts, GroupFacts, SideFacts};
+pub use gate::{Code, Entry, Gate, Limits, Owed, Policy};
+pub use membership::{Member, MemberRecord, Membership, Standing, Timing};
+pub use row::{Abandoned, Changing, Override, Reopening, TopicRecord};
+pub use view::{ClientKind, ClientView, InstanceView, TopicView};
+
+use self::topic::{Next, Topic};
+use crate::record::{AuditEntry, Kind, Record};
+
+/// The counter and what is no longer managed.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Meta {
+    revision: Revision,
+    /// Topics that were removed, with the revision of the removal; the newest [`command::MAX_REMOVED`].
+    removed: Vec<(Arc<str>, Revision)>,
+    /// The own configuration of topics that were removed with a side still sealed, for when they come back.
+    #[serde(default)]
+    released: Vec<(Arc<str>, [TopicSettings; 2])>,
+    /// The clusters that the plans are about.
+    #[serde(default)]
+    clusters: Option<Clusters>,
+}
+
+/// The row of the counter.
+pub const META_KEY: &str = "coordinator";
+
+/// Holds the stages, decides when a topic may move on.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    config: Config,
+    meta: Meta,
+    members: Membership,
+    topics: BTreeMap<Arc<str>, Topic>,
+    last_token: u64,
+}
+
+impl Coordinator {
+    /// Continues from what was stored. Plans, goals, membership and settings are kept; acks and proofs are not, and leases count anew.
+    ///
+    /// # Errors
+    /// A row that cannot be read, by name.
+    pub fn restore(config: Config, records: Vec<Record>, now: Duration) -> Result<Self, String> {
+        let mut meta = Meta::default();
+        let mut members = Vec::new();
+        let mut topics = BTreeMap::new();
+        for record in records {
+            let unreadable = |error: serde_json::Error| {
+                format!("stored {} {}: {error}", record.kind.as_str(), record.key)
+            };
+            match record.kind {
+                Kind::Meta if record.key == META_KEY => {
+                    meta = serde_json::from_value(record.value.clone()).map_err(unreadable)?;
+                }
+                Kind::Meta => {}
+                Kind::Instance => {
+                    members.push(serde_json::from_value(record.value.clone()).map_err(unreadable)?);
+                }
+                Kind::Topic => {
+                    let row: TopicRecord =
+                        serde_json::from_value(record.value.clone()).map_err(unreadable)?;
+                    let topic = Topic::new(row, &config, now);
+                    topics.insert(Arc::clone(&topic.record.plan.topic), topic);
+                }
+            }
+        }
+        check_clusters(&meta, &config)?;
+        meta.clusters = Some(config.clusters.clone());
+        let members = Membership::restore(config.timing, members, now);
+        Ok(Coordinator {
+            config,
+            meta,
+            members,
+            topics,
+            last_token: 0,
+        })
+    }
+
+    /// Takes one event. When the change cannot be stored, throw this coordinator away and [`restore`](Self::restore) one: then nothing is half changed.
+    pub fn handle(&mut self, event: Event, now: Duration) -> Step {
+        let mut step = Step::default();
+        match event {
+            Event::Sync(request) => self.sync(&request, now, &mut step),
+            Event::Tick => {
+                let forgotten = self.members.forget(now);
+                step.change.deletes.extend(
+                    forgotten
+                        .into_iter()
+                        .map(|member| (Kind::Instance, member.incarnation)),
+                );
+            }
+            Event::LookAgain { topics } => {
+                for name in topics {
+                    if let Some(topic) = self.topics.get_mut(&name) {
+                        topic.look_wanted = now;
+                    }
+                }
+            }
+            Event::Command { actor, command } => {
+                let answer = self.command(&actor, command, now, &mut step);
+                step.answer = Some(answer.map(|()| Answer::Done));
+            }
+            Event::Facts {
+                topic,
+                token,
+                facts,
+            } => {
+                if let Some(topic) = take(&mut self.topics, &topic, token) {
+                    if facts.sides.iter().all(|side| side.unknown.is_empty()) {
+                        let name = Arc::clone(&topic.record.plan.topic);
+                        self.members.note_clients(&name, &facts);
+                    }
+                    let before = topic.record.clone();
+                    let reports = self.members.reports(&before.plan.topic, now);
+                    topic.writes.looked(&facts, &reports, now);
+                    topic.looked(facts);
+                    self.stored_if_changed(&before, &mut step);
+                }
+            }
+            Event::AccessChanged {
+                topic,
+                side,
+                access,
+                token,
+                result,
+            } => {
+                let done = match &result {
+                    Ok(()) => json!(access),
+                    Err(reason) => json!({"wanted": access, "failed": reason}),
+                };
+                let name = format!("{topic} on the {side}");
+                let entry = audit("control-plane", "access", &name, Value::Null, done);
+                step.change.audit.push(entry);
+                if let Some(topic) = take(&mut self.topics, &topic, token) {
+                    let before = topic.record.clone();
+                    topic.access_changed(side, access, result, &self.config.timing, now);
+                    self.stored_if_changed(&before, &mut step);
+                }
+            }
+            Event::FirstOffsets {
+                topic,
+                token,
+                result,
+            } => {
+                if let Some(topic) = take(&mut self.topics, &topic, token) {
+                    topic.first_offsets(result, now);
+                }
+            }
+        }
+        self.reconcile(now, &mut step);
+        step
+    }
+
+    /// When to send a [`Event::Tick`], if nothing happens before.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Duration> {
+        self.topics
+            .values()
+            .filter(|topic| topic.work.is_none())
+            .map(|topic| topic.due(&self.members))
+            .min()
+    }
+
+    /// The control plane's revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.meta.revision
+    }
+
+    /// Plans and removals after `known`; all plans for revision 0.
+    #[must_use]
+    pub fn plans_after(&self, known: Revision) -> PlanDocument {
+        let plans = self.topics.values().map(|topic| &topic.record.plan);
+        let removed = self
+            .meta
+            .removed
+            .iter()
+            .filter(|(_, revision)| *revision > known);
+        PlanDocument {
+            version: wire::VERSION,
+            revision: self.meta.revision,
+            clusters: self.config.clusters.clone(),
+            plans: plans
+                .filter(|plan| plan.revision > known)
+                .cloned()
+                .collect(),
+            removed: removed.map(|(topic, _)| Arc::clone(topic)).collect(),
+        }
+    }
+
+    /// The epoch of this start.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.config.epoch
+    }
+
+    /// How long things last.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.config.timing
+    }
+
+    /// One topic, as people see it.
+    #[must_use]
+    pub fn topic(&self, name: &str, now: Duration) -> Option<TopicView> {
+        self.topics
+            .get(name)
+            .map(|topic| TopicView::new(topic, &self.members, now))
+    }
+
+    /// One topic with the gates of its step toward `to`, or of the next one; only from looks begun at `since` or later.
+    #[must_use]
+    pub fn check(
+        &self,
+        name: &str,
+        to: Option<Stage>,
+        since: Duration,
+        now: Duration,
+    ) -> Option<TopicView> {
+        let topic = self.topics.get(name)?;
+        let next = match to {
+            Some(to) => topic.stage().toward(to),
+            None => topic.next_stage(),
+        };
+        let gates = topic.gates_to(next, &topic.record, &self.members, since, now);
+        Some(TopicView::with(topic, &self.members, next, gates, now))
+    }
+
+    /// The names of all topics.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics.keys()
+    }
+
+    /// Whether a topic's last look was begun at `since` or later. An unknown topic needs none.
+    #[must_use]
+    pub fn looked_since(&self, name: &str, since: Duration) -> bool {
+        let topic = self.topics.get(name);
+        topic.is_none_or(|topic| {
+            let looked = topic.facts.as_ref();
+            looked.is_some_and(|facts| facts.begun >= since)
+        })
+    }
+
+    /// The clients that the brokers list for a topic's groups, and the producers of the clusters, as of the last look.
+    #[must_use]
+    pub fn clients(&self, name: &str) -> Option<Vec<ClientView>> {
+        let topic = self.topics.get(name)?;
+        Some(view::clients(topic.facts.as_ref(), &self.members))
+    }
+
+    /// All topics.
+    #[must_use]
+    pub fn topics(&self, now: Duration) -> Vec<TopicView> {
+        self.topics
+            .values()
+            .map(|topic| TopicView::new(topic, &self.members, now))
+            .collect()
+    }
+
+    /// All instances.
+    #[must_use]
+    pub fn instances(&self, now: Duration) -> Vec<InstanceView> {
+        self.members
+            .iter()
+            .map(|member| InstanceView::new(member, &self.members.timing, now))
+            .collect()
+    }
+
+    fn sync(&mut self, request: &SyncRequest, now: Duration, step: &mut Step) {
+        let registered = self.members.sync(request, now);
+        let put = |record: &MemberRecord| put(Kind::Instance, &record.incarnation, record);
+        step.change.puts.extend(registered.stored.iter().map(put));
+        for gone in &registered.deleted {
+            step.change
+                .deletes
+                .push((Kind::Instance, gone.incarnation.clone()));
+        }
+        step.answer = Some(Ok(Answer::Sync {
+            superseded: registered.superseded,
+        }));
+    }
+
+    /// Lets every topic do its next thing.
+    fn reconcile(&mut self, now: Duration, step: &mut Step) {
+        let names: Vec<Arc<str>> = self.topics.keys().cloned().collect();
+        for name in names {
+            // A publication is followed by the next thing at once; nothing else is.
+            while let Some(topic) = self.topics.get_mut(&name) {
+                let next = topic.next(&self.members, now);
+                if let Next::Publish(stage) = next {
+                    self.publish(&name, stage, now, step);
+                    continue;
+                }
+                self.last_token += 1;
+                let token = self.last_token;
+                let record = &topic.record;
+                let work = match next {
+                    Next::Rest | Next::Publish(_) => break,
+                    Next::Look => {
+                        topic.writes.asked(self.members.reports(&name, now));
+                        Work::Inspect {
+                            topic: Arc::clone(&name),
+                            token,
+                            groups: record.groups.clone(),
+                            settings: record.settings.clone(),
+                        }
+                    }
+                    Next::Access(side, access) => {
+                        let settings = record.settings[side.index()].clone();
+                        topic.record.changing = Some(Changing { side, access });
+                        Work::SetAccess {
+                            topic: Arc::clone(&name),
+                            side,
+                            settings,
+                            access,
+                            token,
+                        }
+                    }
+                    Next::FirstOffsets => Work::CommitFirstOffsets {
+                        topic: Arc::clone(&name),
+                        side: Side::Target,
+                        groups: record.groups.clone(),
+                        settings: record.settings[Side::Target.index()].clone(),
+                        token,
+                    },
+                };
+                topic.work = Some(token);
+                if let Work::SetAccess { .. } = work {
+                    let record = topic.record.clone();
+                    self.store(&record, step);
+                }
+                step.work.push(work);
+                break;
+            }
+        }
+    }
+
+    fn publish(&mut self, name: &Arc<str>, stage: Stage, now: Duration, step: &mut Step) {
+        let revision = self.next_revision();
+        let Some(topic) = self.topics.get_mut(name) else {
+            return;
+        };
+        let before = &topic.record.plan;
+        let plan = TopicPlan {
+            stage,
+            weight: topic.record.weight,
+            revision,
+            previous_revision: before.revision,
+            ..before.clone()
+        };
+        step.change.audit.push(audit(
+            "control-plane",
+            "publish",
+            name,
+            json!(before),
+            json!(plan),
+        ));
+        topic.published(plan, now);
+        let record = topic.record.clone();
+        if let Some(left) = &record.abandoned {
+            let reasons: Vec<&str> = left.by.iter().map(|one| one.reason.as_str()).collect();
+            let by: Vec<&str> = left.by.iter().map(|one| one.by.as_str()).collect();
+            let entry = audit(&by.join(", "), "abandon", name, Value::Null, left.numbers());
+            step.change.audit.push(AuditEntry {
+                reason: reasons.join("; "),
+                ..entry
+            });
+        }
+        self.store(&record, step);
+        step.wake = true;
+    }
+
+    /// Writes the row of a topic that an outcome has changed, and what an operator must be told.
+    fn stored_if_changed(&self, before: &TopicRecord, step: &mut Step) {
+        let name = &before.plan.topic;
+        let Some(topic) = self
+            .topics
+            .get(name)
+            .filter(|topic| topic.record != *before)
+        else {
+            return;
+        };
+        let record = topic.record.clone();
+        if record.reopened != before.reopened {
+            let entry = audit(
+                "control-plane",
+                "reopen",
+                name,
+                json!({"stage": before.plan.stage}),
+                json!(record.reopening),
+            );
+            step.change.audit.push(entry);
+        }
+        self.store(&record, step);
+    }
+
+    /// Writes a topic's row and the counter.
+    fn store(&self, record: &TopicRecord, step: &mut Step) {
+        let key = record.plan.topic.to_string();
+        step.change
+            .puts
+            .retain(|put| put.kind != Kind::Meta && (put.kind, &put.key) != (Kind::Topic, &key));
+        step.change.puts.push(put(Kind::Topic, &key, record));
+        step.change.puts.push(put(Kind::Meta, META_KEY, &self.meta));
+    }
+
+    fn next_revision(&mut self) -> Revision {
+        self.meta.revision.0 += 1;
+        self.meta.revision
+    }
+
+    fn known(&mut self, topic: &str) -> Result<&mut Topic, Refusal> {
+        self.topics
+            .get_mut(topic)
+            .ok_or_else(|| Refusal::unknown(topic))
+    }
+}
+
+/// Whether a stored counter's row belongs to these clusters.
+///
+/// # Errors
+/// A sentence that names both pairs of clusters.
+pub fn check_row(row: &Record, config: &Config) -> Result<(), String> {
+    let meta = serde_json::from_value(row.value.clone());
+    check_clusters(
+        &meta.map_err(|error| format!("stored {}: {error}", row.key))?,
+        config,
+    )
+}
+
+fn check_clusters(meta: &Meta, config: &Config) -> Result<(), String> {
+    match &meta.clusters {
+        Some(known) if *known != config.clusters && !config.accept_new_addresses => {
+            let name = |clusters: &Clusters| {
+                let side = |address: &Option<String>| address.clone().unwrap_or("(in code)".into());
+                format!("{} to {}", side(&clusters.source), side(&clusters.target))
+            };
+            Err(format!(
+                "this store holds the plans of {}, not of {}: start with those clusters, or with another --store. \
+                 If they are the same clusters under new addresses: --accept-new-addresses",
+                name(known),
+                name(&config.clusters)
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The topic whose work this was, unless the work was given up meanwhile.
+fn take<'a>(
+    topics: &'a mut BTreeMap<Arc<str>, Topic>,
+    name: &str,
+    token: u64,
+) -> Option<&'a mut Topic> {
+    let topic = topics.get_mut(name)?;
+    if topic.work != Some(token) {
+        return None;
+    }
+    topic.work = None;
+    Some(topic)
+}
+
+fn put(kind: Kind, key: &str, value: &impl Serialize) -> Record {
+    // Rows are plain data with text keys, which always have a JSON form.
+    let value = serde_json::to_value(value).unwrap_or_default();
+    Record {
+        kind,
+        key: key.to_owned(),
+        value,
+    }
+}
+
+fn audit(actor: &str, action: &str, subject: &str, before: Value, after: Value) -> AuditEntry {
+    AuditEntry {
+        actor: actor.into(),
+        action: action.into(),
+        subject: subject.into(),
+        before,
+        after,
+        reason: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

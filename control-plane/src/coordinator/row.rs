@@ -1,0 +1,111 @@
+//! What is stored of a topic.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crossfade::{
+    Access, Side,
+    backend::TopicSettings,
+    stage::{Stage, TopicPlan, Weight},
+};
+use serde::{Deserialize, Serialize};
+
+use super::gate::{Gate, Owed};
+
+/// A topic's row.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TopicRecord {
+    /// The plan in force.
+    pub plan: TopicPlan,
+    /// Where an operator wants it.
+    pub goal: Stage,
+    /// The weight for `DualWrite`.
+    #[serde(rename = "weight_basis_points")]
+    pub weight: Weight,
+    /// The groups that move with it, sorted.
+    pub groups: Vec<Arc<str>>,
+    /// The topic's own configuration on both sides, as it was when it was added: put back exactly.
+    pub settings: [TopicSettings; 2],
+    /// A change of access that may still land: stored before it is sent, so that a restart waits for its end too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changing: Option<Changing>,
+    /// What landed behind the seal of an end stage, while the step back that has it read is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopening: Option<Reopening>,
+    /// How often that happened.
+    #[serde(default)]
+    pub reopened: u64,
+    /// The unread side of an end stage was proved empty once. What is found there later came since; what a topic had on its target before
+    /// is not this move's to read.
+    #[serde(default)]
+    pub proved: bool,
+    /// Gates of the next step that an operator goes on without; gone once the step is taken or the goal changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+    /// What was still owed when an end stage was published by override; gone once that side is read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<Abandoned>,
+}
+
+/// An operator goes on without a gate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Override {
+    /// The gate's code.
+    pub gate: String,
+    /// Why. Kept in the audit log.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// What kept the gate closed when it was given, by name, with its number: more than that closes the gate again.
+    pub accepted: BTreeMap<String, u64>,
+}
+
+impl Override {
+    /// Whether a closed gate asks for nothing more than what was accepted.
+    #[must_use]
+    pub fn covers(&self, gate: &Gate) -> bool {
+        let mut names = gate.closed_by.iter();
+        self.gate == gate.code
+            && names.all(|(name, count)| self.accepted.get(name).is_some_and(|most| count <= most))
+    }
+}
+
+/// Messages that a side still owed when it was left by override.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Abandoned {
+    /// The side.
+    pub side: Side,
+    /// By group, part by part.
+    pub groups: BTreeMap<Arc<str>, Owed>,
+    /// What nobody could tell.
+    #[serde(default)]
+    pub unknown: Vec<String>,
+    /// By whose word, and why.
+    pub by: Vec<Override>,
+}
+
+impl Abandoned {
+    /// Messages that are known to be left.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        let groups = self.groups.values().map(Owed::total);
+        groups.fold(0, u64::saturating_add)
+    }
+}
+
+/// A change of what writers may do.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Changing {
+    /// Where.
+    pub side: Side,
+    /// What is wanted.
+    pub access: Access,
+}
+
+/// Messages behind the seal of an end stage.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Reopening {
+    /// The side that is not read.
+    pub side: Side,
+    /// How many were owed there when it was seen.
+    pub messages: u64,
+}

@@ -1,0 +1,470 @@
+//! One topic on its way: what is wanted, what is known, and the next thing to do.
+
+use std::time::Duration;
+
+use crossfade::{
+    Access, Revision, Side,
+    stage::{Stage, TopicPlan},
+};
+
+use super::{
+    accounting::Accounting,
+    event::Config,
+    facts::Facts,
+    gate::{self, Gate, Limits, Scene, passed},
+    membership::{Membership, Timing},
+    row::{Reopening, TopicRecord},
+};
+
+/// A managed topic.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) record: TopicRecord,
+    /// What writers may do, as the brokers have confirmed it; `None` until they were asked.
+    pub(super) access: [Option<Access>; 2],
+    /// The last look.
+    pub(super) facts: Option<Facts>,
+    /// The token of the work under way.
+    pub(super) work: Option<u64>,
+    /// What went wrong last, until something goes right.
+    pub(super) trouble: Option<String>,
+    /// No work before this time: a failed one is not repeated at once, and a change of access without an answer is waited out.
+    not_before: Duration,
+    /// When the plan or an access changed last: older looks prove nothing.
+    changed: Duration,
+    proof: Option<Proof>,
+    offsets_committed: bool,
+    /// Who writes, as far as offsets and reports tell.
+    pub(super) writes: Accounting,
+    limits: Limits,
+    /// Somebody wants a look that was begun after this time.
+    pub(super) look_wanted: Duration,
+}
+
+/// Looks under the confirmed seal that found the same offsets and nothing owed.
+#[derive(Clone, Debug)]
+struct Proof {
+    side: Side,
+    last: Facts,
+    looks: u32,
+}
+
+/// Two: one alone is no snapshot, because a delayed message can fall due between two of its reads.
+const LOOKS: u32 = 2;
+/// How long failed work waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The next thing to do for a topic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// Nothing, until something happens or the time comes to look again.
+    Rest,
+    /// Look at the brokers.
+    Look,
+    /// Change what writers may do on a side.
+    Access(Side, Access),
+    /// Commit the groups' first offsets on the target.
+    FirstOffsets,
+    /// Publish a stage, or the same one with another weight.
+    Publish(Stage),
+}
+
+impl Topic {
+    pub(super) fn new(record: TopicRecord, config: &Config, now: Duration) -> Self {
+        let timing = &config.timing;
+        // What an earlier control plane sent may still land.
+        let quiet = match record.changing {
+            Some(_) => now + timing.change_bound,
+            None => now,
+        };
+        Topic {
+            record,
+            access: [None; 2],
+            facts: None,
+            work: None,
+            trouble: None,
+            not_before: quiet,
+            changed: quiet,
+            proof: None,
+            offsets_committed: false,
+            writes: Accounting::new(timing.inspect_resting),
+            limits: config.limits,
+            look_wanted: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.record.plan.stage
+    }
+
+    /// The step that `check` speaks of: toward the goal, or forward when the goal is reached.
+    pub(super) fn next_stage(&self) -> Option<Stage> {
+        self.heading()
+            .or_else(|| self.stage().toward(Stage::TargetOnly))
+    }
+
+    /// The published stage is the goal, everybody has applied it, both sides are as it says, and the unread side is proved to owe nothing.
+    pub(super) fn is_settled(&self, members: &Membership, now: Duration) -> bool {
+        self.stage() == self.record.goal
+            && self.weight_is_published()
+            && Side::BOTH
+                .into_iter()
+                .all(|side| self.has_access(side, self.stage().access(side)))
+            && sealed_side(self.stage()).is_none_or(|side| self.is_proved(side))
+            && passed(&gate::of_instances(&self.record, members, now))
+    }
+
+    /// Every gate of the next step, from the last look.
+    pub(super) fn gates(&self, members: &Membership, now: Duration) -> Vec<Gate> {
+        self.gates_to(
+            self.next_stage(),
+            &self.record,
+            members,
+            Duration::ZERO,
+            now,
+        )
+    }
+
+    /// Every gate of the step to `next`, with the overrides of `row`, from a look begun at `since` or later.
+    pub(super) fn gates_to(
+        &self,
+        next: Option<Stage>,
+        row: &TopicRecord,
+        members: &Membership,
+        since: Duration,
+        now: Duration,
+    ) -> Vec<Gate> {
+        let mut gates = gate::of_instances(row, members, now);
+        match (&self.facts, next) {
+            (None, _) => gates.push(gate::not_looked_yet()),
+            (Some(facts), _) if facts.begun < since => {
+                gates.push(gate::not_looked_since(now.saturating_sub(facts.begun)));
+            }
+            (Some(facts), Some(next)) => {
+                gates.extend(gate::of_step(&self.scene(row, members, facts, now), next));
+            }
+            (Some(_), None) => {}
+        }
+        gates
+    }
+
+    fn scene<'a>(
+        &'a self,
+        row: &'a TopicRecord,
+        members: &'a Membership,
+        facts: &'a Facts,
+        now: Duration,
+    ) -> Scene<'a> {
+        Scene {
+            row,
+            members,
+            facts,
+            writes: &self.writes,
+            limits: &self.limits,
+            now,
+        }
+    }
+
+    /// How far the seal and its proof are, where the stage or the step under way asks for one.
+    pub(super) fn seal_gate(&self) -> Option<Gate> {
+        let stage = self.heading().unwrap_or(self.stage());
+        let side = sealed_side(stage)?;
+        let looks = self.proof.as_ref().filter(|proof| proof.side == side);
+        let looks = looks.map_or(0, |proof| proof.looks);
+        Some(gate::of_seal(side, self.access[side.index()], looks, LOOKS))
+    }
+
+    /// What to do now. Order forward: publish, acks, close, drain, seal, proof, publish. Order back: open, confirm, publish.
+    pub(super) fn next(&self, members: &Membership, now: Duration) -> Next {
+        if self.work.is_some() || now < self.not_before {
+            return Next::Rest;
+        }
+        let stage = self.stage();
+        let next = self.heading();
+        let look_again = if self.look_is_due(members, now) {
+            Next::Look
+        } else {
+            Next::Rest
+        };
+        if self.access.contains(&None) {
+            return look_again;
+        }
+        let applied = passed(&gate::of_instances(&self.record, members, now));
+        for side in Side::BOTH {
+            let here = stage.access(side);
+            let on_the_way = next.is_some_and(|next| self.has_access(side, next.access(side)));
+            if self.has_access(side, here) || on_the_way {
+                continue;
+            }
+            let tighter = self.access[side.index()] < Some(here);
+            return if tighter && !applied {
+                look_again
+            } else {
+                Next::Access(side, here)
+            };
+        }
+        if !applied {
+            return look_again;
+        }
+        if !self.weight_is_published() {
+            return Next::Publish(stage);
+        }
+        let Some(next) = next else {
+            let unproved = sealed_side(stage).is_some_and(|side| !self.is_proved(side));
+            let owes_nothing = |side| {
+                self.facts
+                    .as_ref()
+                    .is_some_and(|facts| gate::settles(&self.record, side, facts.side(side)))
+            };
+            return match sealed_side(stage) {
+                Some(side) if unproved && owes_nothing(side) => Next::Look,
+                _ => look_again,
+            };
+        };
+        let Some(facts) = self
+            .facts
+            .as_ref()
+            .filter(|facts| facts.begun >= self.changed)
+        else {
+            return Next::Look;
+        };
+        let scene = self.scene(&self.record, members, facts, now);
+        if !passed(&gate::of_step(&scene, next)) {
+            // Something slipped in between the first look and the seal: it is read before anything else.
+            return match sealed_side(next) {
+                Some(side)
+                    if self.has_access(side, Access::Sealed)
+                        && gate::beyond(&self.record, side, facts.side(side)) > 0 =>
+                {
+                    Next::Access(side, stage.access(side))
+                }
+                _ => look_again,
+            };
+        }
+        for side in Side::BOTH {
+            if self.access[side.index()] > Some(next.access(side)) {
+                return Next::Access(side, next.access(side));
+            }
+        }
+        if stage == Stage::SourceOnly && !self.offsets_committed {
+            return Next::FirstOffsets;
+        }
+        match sealed_side(next) {
+            Some(side) if !self.has_access(side, Access::Sealed) => {
+                Next::Access(side, Access::Sealed)
+            }
+            Some(side) if !self.is_proved(side) => Next::Look,
+            _ => Next::Publish(next),
+        }
+    }
+
+    /// When [`Self::next`] may say something else by time alone.
+    pub(super) fn due(&self, members: &Membership) -> Duration {
+        let looked = self
+            .facts
+            .as_ref()
+            .map_or(Duration::ZERO, |facts| facts.begun);
+        (looked + self.interval(members)).max(self.not_before)
+    }
+
+    /// The stage to go to: toward the goal, or out of an end stage whose unread side owes something.
+    fn heading(&self) -> Option<Stage> {
+        let stage = self.stage();
+        stage.toward(self.record.goal).or_else(|| {
+            self.record.reopening?;
+            inner(stage)
+        })
+    }
+
+    pub(super) fn looked(&mut self, facts: Facts) {
+        if facts.begun >= self.changed {
+            // Begun after the bound of whatever was on its way: what is seen now stays.
+            self.record.changing = None;
+        }
+        for side in Side::BOTH {
+            let seen = facts.side(side);
+            if seen.unknown.is_empty() && seen.access != self.access[side.index()] {
+                // Somebody else changed it, or this is the first look.
+                self.access[side.index()] = seen.access;
+                self.proof = None;
+            }
+        }
+        let sealed = Side::BOTH
+            .into_iter()
+            .find(|side| self.has_access(*side, Access::Sealed));
+        self.proof = sealed.and_then(|side| self.prove(side, &facts));
+        self.watch_the_seal(&facts);
+        self.trouble = facts
+            .sides
+            .iter()
+            .flat_map(|side| &side.unknown)
+            .next()
+            .cloned()
+            .or_else(|| self.owed_behind_the_seal(&facts));
+        self.facts = Some(facts);
+    }
+
+    /// The standing watch over the unread side of an end stage: what landed there after the proof, or while there was none, has to be
+    /// read, so the step back is taken. The proof's own offsets are the groups' committed ones, so nothing falls between.
+    fn watch_the_seal(&mut self, facts: &Facts) {
+        let at_rest = self.stage() == self.record.goal && self.record.reopening.is_none();
+        let Some(side) = sealed_side(self.stage()).filter(|_| at_rest) else {
+            return;
+        };
+        self.record.proved |= self.is_proved(side);
+        // A topic that moved was proved too, by a control plane that did not note it yet.
+        if !self.record.proved && self.record.plan.previous_revision == Revision(0) {
+            return;
+        }
+        let seen = facts.side(side);
+        let settled = facts.begun >= self.changed && self.has_access(side, Access::Sealed);
+        let owed = gate::beyond(&self.record, side, seen);
+        if settled && seen.unknown.is_empty() && owed > 0 {
+            self.record.reopening = Some(Reopening {
+                side,
+                messages: owed,
+            });
+            self.record.reopened += 1;
+        }
+    }
+
+    /// What a settled end stage must not have, in words.
+    fn owed_behind_the_seal(&self, facts: &Facts) -> Option<String> {
+        let stage = self.stage();
+        let side = sealed_side(stage).filter(|_| stage == self.record.goal)?;
+        let owed = gate::beyond(&self.record, side, facts.side(side));
+        if owed == 0 {
+            return None;
+        }
+        let topic = &self.record.plan.topic;
+        Some(match (&self.record.reopening, inner(stage)) {
+            (Some(_), Some(inner)) => format!(
+                "{owed} messages landed on the sealed {side} after it was proved empty: the topic goes back to {inner} to have them read, and then on again"
+            ),
+            _ => format!(
+                "the {side} is sealed and owes {owed} messages from before the topic was added: `crossfade topic advance {topic}` has them read"
+            ),
+        })
+    }
+
+    fn prove(&mut self, side: Side, facts: &Facts) -> Option<Proof> {
+        if facts.begun < self.changed || !gate::settles(&self.record, side, facts.side(side)) {
+            return None;
+        }
+        let looks = match self.proof.take() {
+            Some(proof)
+                if proof.side == side
+                    && proof.last.side(side).backlogs == facts.side(side).backlogs =>
+            {
+                proof.looks.saturating_add(1)
+            }
+            _ => 1,
+        };
+        Some(Proof {
+            side,
+            last: facts.clone(),
+            looks,
+        })
+    }
+
+    pub(super) fn access_changed(
+        &mut self,
+        side: Side,
+        access: Access,
+        result: Result<(), String>,
+        timing: &Timing,
+        now: Duration,
+    ) {
+        self.void_proof(now);
+        // The offsets must be there before anybody connects, and after every unseal.
+        self.offsets_committed = false;
+        match result {
+            Ok(()) => {
+                self.access[side.index()] = Some(access);
+                self.record.changing = None;
+                self.trouble = None;
+            }
+            Err(reason) => {
+                // It may have changed on some brokers, and may still change on others: nothing is proved, published or undone until
+                // that is over; then they are asked.
+                self.access[side.index()] = None;
+                self.trouble = Some(reason);
+                self.not_before = now + timing.change_bound;
+                self.changed = self.not_before;
+            }
+        }
+    }
+
+    pub(super) fn first_offsets(&mut self, result: Result<(), String>, now: Duration) {
+        match result {
+            Ok(()) => self.offsets_committed = true,
+            Err(reason) => self.failed(reason, now),
+        }
+    }
+
+    pub(super) fn published(&mut self, plan: TopicPlan, now: Duration) {
+        let same_stage = plan.stage == self.record.plan.stage;
+        self.record.reopening = None;
+        self.record.plan = plan;
+        self.changed = now;
+        if !same_stage {
+            self.offsets_committed = false;
+            let sealed = sealed_side(self.stage()).zip(self.proof.as_ref());
+            self.record.abandoned = sealed.and_then(|(side, proof)| {
+                gate::left_behind(&self.record, side, proof.last.side(side))
+            });
+            self.record.overrides.clear();
+        }
+    }
+
+    /// A cancel, a change of permissions or of the goal: what was proved holds no more.
+    pub(super) fn void_proof(&mut self, now: Duration) {
+        self.proof = None;
+        self.changed = now;
+    }
+
+    fn failed(&mut self, reason: String, now: Duration) {
+        self.trouble = Some(reason);
+        self.not_before = now + RETRY;
+    }
+
+    fn has_access(&self, side: Side, access: Access) -> bool {
+        self.access[side.index()] == Some(access)
+    }
+
+    fn is_proved(&self, side: Side) -> bool {
+        self.proof
+            .as_ref()
+            .is_some_and(|proof| proof.side == side && proof.looks >= LOOKS)
+    }
+
+    fn weight_is_published(&self) -> bool {
+        self.stage() != Stage::DualWrite || self.record.plan.weight == self.record.weight
+    }
+
+    fn look_is_due(&self, members: &Membership, now: Duration) -> bool {
+        self.facts.as_ref().is_none_or(|facts| {
+            facts.begun < self.look_wanted || now >= facts.begun + self.interval(members)
+        })
+    }
+
+    fn interval(&self, members: &Membership) -> Duration {
+        if self.stage() == self.record.goal && !self.access.contains(&None) {
+            members.timing.inspect_resting
+        } else {
+            members.timing.inspect_moving
+        }
+    }
+}
+
+/// The stage before an end stage, in which both sides are read.
+fn inner(stage: Stage) -> Option<Stage> {
+    stage.toward(Stage::DualWrite)
+}
+
+/// The side that an end stage does not read.
+fn sealed_side(stage: Stage) -> Option<Side> {
+    Side::BOTH
+        .into_iter()
+        .find(|side| stage.access(*side) == Access::Sealed)
+}

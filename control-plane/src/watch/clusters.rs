@@ -1,0 +1,99 @@
+//! Both clusters as the control plane sees them: connected on first use, and again after a failure to connect.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crossfade::{
+    Error, ErrorKind, Result, Side,
+    backend::{Backend, BackendAdmin, registry},
+    control::wire,
+};
+use tokio::{sync::OnceCell, time::timeout};
+
+/// The id under which the brokers list the control plane.
+pub const CLIENT_ID: &str = "crossfade-control-plane";
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Where a cluster is.
+#[derive(Clone)]
+pub enum Cluster {
+    /// An address; it goes to the instances with every plan.
+    Address(String),
+    /// A backend that is connected already. The instances are not told where it is.
+    Backend(Arc<dyn Backend>),
+}
+
+impl fmt::Debug for Cluster {
+    /// An address may name a user; it is not repeated here.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cluster::Address(address) => f.debug_tuple("Address").field(&public(address)).finish(),
+            Cluster::Backend(backend) => f.debug_tuple("Backend").field(backend).finish(),
+        }
+    }
+}
+
+/// Both clusters.
+#[derive(Debug)]
+pub(crate) struct Clusters {
+    sides: [(Cluster, OnceCell<Arc<dyn Backend>>); 2],
+}
+
+impl Clusters {
+    pub(crate) fn new(source: Cluster, target: Cluster) -> Self {
+        Clusters {
+            sides: [(source, OnceCell::new()), (target, OnceCell::new())],
+        }
+    }
+
+    /// What the instances are told: the addresses without user and key.
+    pub(crate) fn public(&self) -> wire::Clusters {
+        let address = |side: Side| match &self.sides[side.index()].0 {
+            Cluster::Address(address) => Some(public(address)),
+            Cluster::Backend(_) => None,
+        };
+        wire::Clusters {
+            source: address(Side::Source),
+            target: address(Side::Target),
+        }
+    }
+
+    /// The administrative calls of a side.
+    pub(crate) async fn admin(&self, side: Side) -> Result<Arc<dyn BackendAdmin>> {
+        let (cluster, cell) = &self.sides[side.index()];
+        let backend = cell
+            .get_or_try_init(|| async {
+                match cluster {
+                    Cluster::Backend(backend) => Ok(Arc::clone(backend)),
+                    Cluster::Address(address) => connect(address).await,
+                }
+            })
+            .await
+            .map_err(|error: Error| error.with_side(side))?;
+        Ok(backend.admin())
+    }
+
+    /// Closes what this process has opened itself.
+    pub(crate) async fn close(&self) {
+        for (cluster, cell) in &self.sides {
+            if let (Cluster::Address(_), Some(backend)) = (cluster, cell.get()) {
+                backend.close().await;
+            }
+        }
+    }
+}
+
+async fn connect(address: &str) -> Result<Arc<dyn Backend>> {
+    match timeout(CONNECT, registry::open(address, CLIENT_ID)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(Error::new(
+            ErrorKind::Timeout,
+            "connect",
+            format!("no answer from {} within {CONNECT:?}", public(address)),
+        )),
+    }
+}
+
+fn public(address: &str) -> String {
+    address.split('?').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,10 @@
+//! The shell around the coordinator: it runs events one at a time, stores before it answers, and does the calls to the brokers.
+
+mod clusters;
+mod driver;
+mod inspect;
+mod work;
+
+pub(crate) use clusters::Clusters;
+pub use clusters::{CLIENT_ID, Cluster};
+pub(crate) use driver::{Driver, Handle};

@@ -1,0 +1,6 @@
+//! `crossfade load` and `crossfade history check` as people run them: as processes.
+
+mod check;
+mod live;
+mod refused;
+mod support;

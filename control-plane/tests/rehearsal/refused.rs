@@ -1,0 +1,61 @@
+//! What `crossfade load` cannot do, it says, and leaves nothing behind.
+
+use crossfade::backend::memory::MemoryCluster;
+use crossfade_control_plane::{ServeOptions, Server};
+use serde_json::Value;
+
+use crate::support::{crossfade, run};
+
+#[tokio::test]
+async fn load_that_cannot_be_is_refused_and_no_instance_stays() {
+    let [source, target] = ["refused-source", "refused-target"];
+    for name in [source, target] {
+        let admin = MemoryCluster::named(name).backend("test").admin();
+        admin.create_topic("orders", 4).await.unwrap();
+        admin.create_group("billing").await.unwrap();
+    }
+    let addresses = [source, target].map(|name| format!("memory://{name}"));
+    let options = ServeOptions::in_memory(&addresses[0], &addresses[1]);
+    let server = Server::start(options).await.unwrap();
+    let operator = server.operator();
+    operator.add("orders", &["billing"]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.jsonl");
+
+    for (topic, file, more, code) in [
+        ("orders", file.as_path(), "--ordered", "invalid_request"),
+        ("orders", folder.path(), "--rate=10", "invalid_request"),
+        ("refunds", file.as_path(), "--rate=10", "failed"),
+        (
+            "orders",
+            file.as_path(),
+            "--set=producer.attempts=0",
+            "invalid_request",
+        ),
+        (
+            "orders",
+            file.as_path(),
+            "--lease-mode=perhaps",
+            "invalid_request",
+        ),
+    ] {
+        let mut command = crossfade([
+            "load",
+            "produce",
+            "--json",
+            "--instance",
+            "p",
+            "--topic",
+            topic,
+        ]);
+        command.args(["--control", server.url(), more, "--history"]);
+        let output = run(command.arg(file)).await;
+        assert!(!output.status.success(), "{more}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        let error: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        assert_eq!(error["error"]["code"], code, "{topic} {more}: {told}");
+        let left = operator.instances().await.unwrap();
+        assert!(left.is_empty(), "{topic} {more}: {left:?}");
+    }
+    server.shutdown().await.unwrap();
+}

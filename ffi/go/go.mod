@@ -1,0 +1,3 @@
+module crossfade
+
+go 1.21

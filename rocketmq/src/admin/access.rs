@@ -1,0 +1,161 @@
+//! Opening, closing and sealing a topic on all brokers, those that joined since its configuration was saved among them.
+
+use std::sync::Arc;
+
+use super::{Admin, TopicAccess, TopicConfig, TopicConfigs, offset::address_of};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Admin {
+    /// Opens, closes or seals a topic on every broker that has it, and reads it back from each. `saved` is its configuration from when it was open;
+    /// opening puts that back. A broker that has the topic and is not in `saved` joined since: when such a one is to be opened it keeps its own
+    /// configuration where it is open already, else it gets that of the first broker in `saved`.
+    ///
+    /// One broker's failure does not keep the others from being changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when `saved` names no broker, or was not saved while the topic was open. Else the first failure's kind with a
+    /// message that names every broker that failed, after which the access is unknown: [`ErrorKind::Unavailable`] when one of the brokers in
+    /// `saved` has no master now; as [`Self::update_topic`].
+    ///
+    /// # Cancellation
+    /// The access may be changed on some brokers. Repeating the call is safe.
+    pub async fn set_topic_access(&self, saved: &TopicConfigs, access: TopicAccess) -> Result<()> {
+        let template = check(saved)?;
+        let topic = &template.topic_name;
+        let now = self.topic_configs(topic).await?;
+        let masters = self.masters().await?;
+        let mut done = Vec::new();
+        let mut failed: Vec<(Arc<str>, Error)> = Vec::new();
+        for (broker, config) in wanted(saved, template, &now, access) {
+            let changed = match masters.iter().find(|master| master.broker == broker) {
+                Some(master) => self.update_topic(master, &config).await,
+                // The error that says which.
+                None => address_of(&masters, &broker).map(drop),
+            };
+            match changed {
+                Ok(()) => done.push(broker),
+                Err(error) => failed.push((broker, error)),
+            }
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let each: Vec<String> = failed
+            .iter()
+            .map(|(broker, error)| format!("{broker}: {error}"))
+            .collect();
+        let message = format!(
+            "topic {topic} is {access:?} on {done:?} only, and unknown elsewhere: {}",
+            each.join("; ")
+        );
+        let (_, first) = failed.swap_remove(0);
+        Err(Error::new(first.kind(), message).with_source(first))
+    }
+}
+
+/// The first broker's configuration.
+fn check(saved: &TopicConfigs) -> Result<&TopicConfig> {
+    let Some(template) = saved.values().next() else {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the saved configuration names no broker",
+        ));
+    };
+    if let Some((broker, config)) = saved.iter().find(|(_, config)| config.queues() == 0) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "the saved configuration of topic {} has no queues on broker {broker}: it was saved while the topic was sealed",
+                config.topic_name
+            ),
+        ));
+    }
+    Ok(template)
+}
+
+/// What every broker is to have.
+fn wanted(
+    saved: &TopicConfigs,
+    template: &TopicConfig,
+    now: &TopicConfigs,
+    access: TopicAccess,
+) -> TopicConfigs {
+    let mut wanted: TopicConfigs = saved
+        .iter()
+        .map(|(broker, config)| (Arc::clone(broker), config.with_access(access)))
+        .collect();
+    for (broker, config) in now {
+        if !saved.contains_key(broker) {
+            let own = if config.access() == TopicAccess::Open {
+                config
+            } else {
+                template
+            };
+            wanted.insert(Arc::clone(broker), own.with_access(access));
+        }
+    }
+    wanted
+}
+
+/// The queues in which a topic may have messages: those of its saved configuration, and those that it has now beyond it, on brokers that joined or
+/// where somebody added queues. Only the numbers of queues mean anything in the answer.
+#[must_use]
+pub fn widened(saved: &TopicConfigs, now: &TopicConfigs) -> TopicConfigs {
+    let mut wide = saved.clone();
+    let most = saved.values().map(TopicConfig::queues).max().unwrap_or(0);
+    for (broker, config) in now {
+        let here = wide
+            .entry(Arc::clone(broker))
+            .or_insert_with(|| TopicConfig {
+                // Sealed already: it was given these, or fewer.
+                read_queues: most,
+                ..config.clone()
+            });
+        here.read_queues = here.read_queues.max(config.queues());
+    }
+    wide
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(brokers: &[(&str, u32)]) -> TopicConfigs {
+        brokers
+            .iter()
+            .map(|(broker, queues)| ((*broker).into(), TopicConfig::new("t", *queues)))
+            .collect()
+    }
+
+    #[test]
+    fn a_broker_that_joined_is_sealed_with_the_others_and_opened_as_the_first() {
+        let saved = on(&[("a", 4), ("b", 8)]);
+        let mut now = on(&[("a", 4), ("b", 8), ("c", 2)]);
+        let template = check(&saved).unwrap();
+        let sealed = wanted(&saved, template, &now, TopicAccess::Sealed);
+        assert!(
+            sealed
+                .values()
+                .all(|config| config.access() == TopicAccess::Sealed)
+        );
+        assert_eq!(sealed.len(), 3);
+        // It is open already: left as it is.
+        let open = wanted(&saved, template, &now, TopicAccess::Open);
+        assert_eq!(open, now);
+        now.extend(sealed);
+        let open = wanted(&saved, template, &now, TopicAccess::Open);
+        assert_eq!(open, on(&[("a", 4), ("b", 8), ("c", 4)]));
+    }
+
+    #[test]
+    fn messages_are_looked_for_in_every_queue_that_there_was_or_is() {
+        let saved = on(&[("a", 4), ("b", 8)]);
+        let mut now = on(&[("a", 6), ("b", 2), ("c", 10), ("d", 0)]);
+        let counts = |configs: &TopicConfigs| -> Vec<u32> {
+            configs.values().map(TopicConfig::queues).collect()
+        };
+        assert_eq!(counts(&widened(&saved, &now)), [6, 8, 10, 8]);
+        now.clear();
+        assert_eq!(counts(&widened(&saved, &now)), [4, 8]);
+    }
+}

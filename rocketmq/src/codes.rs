@@ -1,0 +1,128 @@
+//! The numbers of the protocol, under the names they have in apache/rocketmq
+//! (`RequestCode.java`, `ResponseCode.java`, `RemotingSysResponseCode.java`, `PermName.java`, `MessageSysFlag.java`, `PullSysFlag.java`).
+
+use crate::error::ErrorKind;
+
+/// What a request asks for.
+#[allow(missing_docs)]
+pub mod request {
+    pub const PULL_MESSAGE: i32 = 11;
+    pub const QUERY_CONSUMER_OFFSET: i32 = 14;
+    pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
+    pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+    pub const GET_ALL_TOPIC_CONFIG: i32 = 21;
+    pub const GET_BROKER_CONFIG: i32 = 26;
+    pub const GET_BROKER_RUNTIME_INFO: i32 = 28;
+    pub const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
+    pub const GET_MAX_OFFSET: i32 = 30;
+    pub const GET_MIN_OFFSET: i32 = 31;
+    pub const HEART_BEAT: i32 = 34;
+    pub const UNREGISTER_CLIENT: i32 = 35;
+    pub const CONSUMER_SEND_MSG_BACK: i32 = 36;
+    pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
+    pub const END_TRANSACTION: i32 = 37;
+    pub const CHECK_TRANSACTION_STATE: i32 = 39;
+    pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
+    pub const GET_ALL_CONSUMER_OFFSET: i32 = 43;
+    pub const GET_ALL_DELAY_OFFSET: i32 = 45;
+    pub const GET_TIMER_CHECK_POINT: i32 = 60;
+    pub const GET_TIMER_METRICS: i32 = 61;
+    pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
+    pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
+    pub const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
+    pub const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
+    pub const GET_TOPIC_STATS_INFO: i32 = 202;
+    pub const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
+    pub const GET_PRODUCER_CONNECTION_LIST: i32 = 204;
+    pub const GET_ALL_TOPIC_LIST_FROM_NAMESERVER: i32 = 206;
+    pub const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
+    pub const GET_CONSUME_STATS: i32 = 208;
+    pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
+    pub const DELETE_TOPIC_IN_NAMESRV: i32 = 216;
+    pub const RESET_CONSUMER_CLIENT_OFFSET: i32 = 220;
+    pub const GET_CONSUMER_STATUS_FROM_CLIENT: i32 = 221;
+    pub const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
+    pub const GET_SYSTEM_TOPIC_LIST_FROM_BROKER: i32 = 305;
+    pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;
+    pub const CONSUME_MESSAGE_DIRECTLY: i32 = 309;
+    pub const SEND_MESSAGE_V2: i32 = 310;
+    pub const GET_ALL_PRODUCER_INFO: i32 = 328;
+    pub const GET_TOPIC_CONFIG: i32 = 351;
+    pub const GET_SUBSCRIPTIONGROUP_CONFIG: i32 = 352;
+    pub const GET_ALL_MESSAGE_REQUEST_MODE: i32 = 402;
+}
+
+/// What a response says.
+#[allow(missing_docs)]
+pub mod response {
+    pub const SUCCESS: i32 = 0;
+    pub const SYSTEM_ERROR: i32 = 1;
+    pub const SYSTEM_BUSY: i32 = 2;
+    pub const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
+    pub const FLUSH_DISK_TIMEOUT: i32 = 10;
+    pub const SLAVE_NOT_AVAILABLE: i32 = 11;
+    pub const FLUSH_SLAVE_TIMEOUT: i32 = 12;
+    pub const MESSAGE_ILLEGAL: i32 = 13;
+    pub const SERVICE_NOT_AVAILABLE: i32 = 14;
+    pub const VERSION_NOT_SUPPORTED: i32 = 15;
+    pub const NO_PERMISSION: i32 = 16;
+    pub const TOPIC_NOT_EXIST: i32 = 17;
+    pub const PULL_NOT_FOUND: i32 = 19;
+    pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
+    pub const PULL_OFFSET_MOVED: i32 = 21;
+    pub const QUERY_NOT_FOUND: i32 = 22;
+    pub const SUBSCRIPTION_NOT_EXIST: i32 = 24;
+    pub const SUBSCRIPTION_NOT_LATEST: i32 = 25;
+    pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
+    pub const INVALID_PARAMETER: i32 = 29;
+    /// 4.9's ACL plug-in.
+    pub const ACL_DENIED_4: i32 = 50;
+    pub const CONSUMER_NOT_ONLINE: i32 = 206;
+    pub const FLOW_CONTROL: i32 = 215;
+    /// 5.x's ACL 2.0.
+    pub const ACL_DENIED_5: i32 = 3007;
+}
+
+/// Permissions of a topic.
+pub mod permission {
+    /// Consumers may pull.
+    pub const READ: i32 = 4;
+    /// Advice to producers; brokers do not enforce it.
+    pub const WRITE: i32 = 2;
+}
+
+/// Flags of a stored message.
+#[allow(missing_docs)]
+pub mod message_flag {
+    pub const COMPRESSED: i32 = 1;
+    pub const BORN_HOST_V6: i32 = 1 << 4;
+    pub const STORE_HOST_V6: i32 = 1 << 5;
+    pub const COMPRESSION_MASK: i32 = 7 << 8;
+    pub const COMPRESSION_LZ4: i32 = 1 << 8;
+    pub const COMPRESSION_ZSTD: i32 = 2 << 8;
+    pub const COMPRESSION_ZLIB: i32 = 3 << 8;
+}
+
+/// Flags of a pull.
+#[allow(missing_docs)]
+pub mod pull_flag {
+    pub const SUSPEND: i32 = 1 << 1;
+    pub const SUBSCRIPTION: i32 = 1 << 2;
+}
+
+/// The kind of error that a response code stands for. 4.9 says much by [`response::SYSTEM_ERROR`] and its remark alone.
+pub(crate) fn kind_of(code: i32, remark: &str) -> ErrorKind {
+    match code {
+        response::SYSTEM_ERROR if remark.contains("AclException") => ErrorKind::PermissionDenied,
+        response::SYSTEM_BUSY | response::FLOW_CONTROL => ErrorKind::Throttled,
+        response::REQUEST_CODE_NOT_SUPPORTED | response::VERSION_NOT_SUPPORTED => {
+            ErrorKind::Unsupported
+        }
+        response::SERVICE_NOT_AVAILABLE => ErrorKind::Unavailable,
+        response::NO_PERMISSION | response::ACL_DENIED_4 | response::ACL_DENIED_5 => {
+            ErrorKind::PermissionDenied
+        }
+        response::TOPIC_NOT_EXIST => ErrorKind::TopicNotFound,
+        _ => ErrorKind::Broker,
+    }
+}

@@ -1,0 +1,397 @@
+//! One TCP connection: many requests at a time, told apart by their opaque number.
+//!
+//! A request's frame is copied into the outgoing buffer; the writer task takes whatever is there and writes it at once, so that
+//! concurrent requests share a system call. The reader task hands out the answers.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Notify, Semaphore, oneshot},
+    task::AbortHandle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    codes,
+    error::{Error, ErrorKind, Persisted, Result},
+    frame::{self, Command, Request},
+};
+
+/// Requests that may wait for their answers on one connection; further ones wait for a place.
+const MAX_PENDING: usize = 16_384;
+/// Bytes that may wait to be written; a request above it is refused.
+const MAX_UNWRITTEN_BYTES: usize = 64 << 20;
+/// A buffer that grew above this is given back after use.
+const KEPT_BUFFER_BYTES: usize = 256 << 10;
+/// When a request of at least this timeout gets no answer and the peer said nothing else meanwhile, the connection is given up.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What the owner of connections wants to hear.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// A request of the broker's own. The answer is sent back unless it wanted none.
+    fn request(&self, address: &Arc<str>, command: &Command) -> (i32, &'static str);
+
+    /// The connection has ended; its requests have failed.
+    fn closed(&self, address: &Arc<str>);
+}
+
+/// One connection. Dropping it closes the socket at once; requests that wait fail.
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    reader: AbortHandle,
+}
+
+struct Shared {
+    address: Arc<str>,
+    state: Mutex<State>,
+    /// Something to write, or the end.
+    work: Notify,
+    places: Semaphore,
+    opaque: AtomicI32,
+    open: AtomicBool,
+    started: Instant,
+    /// Milliseconds since `started` at which bytes last came.
+    last_read_ms: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    pending: HashMap<i32, oneshot::Sender<Command>>,
+    outgoing: BytesMut,
+    /// Why it ended.
+    end: Option<(ErrorKind, String)>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Timeout`], definite both.
+    pub(crate) async fn open(
+        address: &Arc<str>,
+        connect_timeout: Duration,
+        max_frame_bytes: usize,
+        listener: Arc<dyn Listener>,
+    ) -> Result<Connection> {
+        let connected = timeout(connect_timeout, TcpStream::connect(&**address)).await;
+        let stream = match connected {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!("cannot connect: {source}"),
+                )
+                .with_address(address)
+                .with_source(source));
+            }
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("cannot connect within {connect_timeout:?}"),
+                )
+                .with_address(address));
+            }
+        };
+        // A small request must not wait for the answer to the one before it.
+        let _ = stream.set_nodelay(true);
+        let (read, write) = stream.into_split();
+        let shared = Arc::new(Shared {
+            address: Arc::clone(address),
+            state: Mutex::default(),
+            work: Notify::new(),
+            places: Semaphore::new(MAX_PENDING),
+            opaque: AtomicI32::new(0),
+            open: AtomicBool::new(true),
+            started: Instant::now(),
+            last_read_ms: AtomicU64::new(0),
+        });
+        let reader = tokio::spawn(Arc::clone(&shared).read(read, max_frame_bytes, listener));
+        tokio::spawn(Arc::clone(&shared).write(write));
+        Ok(Connection {
+            shared,
+            reader: reader.abort_handle(),
+        })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.shared.open.load(Ordering::Acquire)
+    }
+
+    /// Sends a request and waits for its answer, whatever its code is.
+    ///
+    /// # Errors
+    /// [`Persisted::No`] while nothing was handed to the writer, else [`Persisted::Maybe`].
+    ///
+    /// # Cancellation
+    /// The request may have been sent; its answer is dropped.
+    pub(crate) async fn invoke(&self, request: Request, wait: Duration) -> Result<Command> {
+        let begun = Instant::now();
+        let deadline = begun + wait;
+        let shared = &self.shared;
+        let code = request.code();
+        let late = |persisted| {
+            Error::new(
+                ErrorKind::Timeout,
+                format!("no answer to request {code} within {wait:?}"),
+            )
+            .with_persisted(persisted)
+            .with_address(&shared.address)
+        };
+        let Ok(place) = timeout_at(deadline, shared.places.acquire()).await else {
+            return Err(late(Persisted::No));
+        };
+        let _place = place.map_err(|_| shared.ended(Persisted::No))?;
+        let mut answer = self.submit(request)?;
+        match timeout_at(deadline, &mut answer.receiver).await {
+            Ok(Ok(command)) => Ok(command),
+            Ok(Err(_)) => Err(shared.ended(Persisted::Maybe)),
+            Err(_) => {
+                if wait >= SILENCE && shared.last_read() <= begun {
+                    let reason = format!("the peer has said nothing for {wait:?}");
+                    shared.end(ErrorKind::Unavailable, reason);
+                }
+                Err(late(Persisted::Maybe))
+            }
+        }
+    }
+
+    fn submit(&self, request: Request) -> Result<Answer<'_>> {
+        let shared = &*self.shared;
+        // Wrapping is no harm: 2^31 requests never wait at once.
+        let opaque = shared.opaque.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let (head, body) = request.encode(opaque, false);
+        let (sender, receiver) = oneshot::channel();
+        shared.enqueue(&head, &body, Some((opaque, sender)))?;
+        Ok(Answer {
+            shared,
+            opaque,
+            receiver,
+        })
+    }
+
+    /// Hands a request that wants no answer to the writer.
+    ///
+    /// # Errors
+    /// Definite.
+    pub(crate) fn oneway(&self, request: Request) -> Result<()> {
+        let (head, body) = request.encode(
+            self.shared.opaque.fetch_add(1, Ordering::Relaxed) & i32::MAX,
+            true,
+        );
+        self.shared.enqueue(&head, &body, None)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared
+            .end(ErrorKind::Closed, "closed by this client".to_owned());
+        self.reader.abort();
+        // The writer ends by itself, after a last try to write what was handed in (an unregister).
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("address", &self.shared.address)
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that waits; dropping it forgets the request.
+struct Answer<'a> {
+    shared: &'a Shared,
+    opaque: i32,
+    receiver: oneshot::Receiver<Command>,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.shared.state().pending.remove(&self.opaque);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock can leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        waiter: Option<(i32, oneshot::Sender<Command>)>,
+    ) -> Result<()> {
+        let mut state = self.state();
+        if state.end.is_some() {
+            drop(state);
+            return Err(self.ended(Persisted::No));
+        }
+        if state.outgoing.len() + head.len() + body.len() > MAX_UNWRITTEN_BYTES {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("the peer does not read: {MAX_UNWRITTEN_BYTES} bytes wait to be written"),
+            )
+            .with_address(&self.address));
+        }
+        if let Some((opaque, sender)) = waiter {
+            state.pending.insert(opaque, sender);
+        }
+        let was_empty = state.outgoing.is_empty();
+        state.outgoing.extend_from_slice(head);
+        state.outgoing.extend_from_slice(body);
+        drop(state);
+        if was_empty {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Ends the connection; everybody who waits is told.
+    fn end(&self, kind: ErrorKind, reason: String) {
+        let mut state = self.state();
+        if state.end.is_some() {
+            return;
+        }
+        state.end = Some((kind, reason));
+        let pending = std::mem::take(&mut state.pending);
+        drop(state);
+        self.open.store(false, Ordering::Release);
+        self.places.close();
+        drop(pending);
+        self.work.notify_one();
+    }
+
+    fn ended(&self, persisted: Persisted) -> Error {
+        let end = self.state().end.clone();
+        let (kind, reason) = end.unwrap_or((ErrorKind::Unavailable, String::new()));
+        Error::new(kind, format!("the connection ended: {reason}"))
+            .with_persisted(persisted)
+            .with_address(&self.address)
+    }
+
+    fn last_read(&self) -> Instant {
+        self.started + Duration::from_millis(self.last_read_ms.load(Ordering::Relaxed))
+    }
+
+    async fn read(
+        self: Arc<Self>,
+        mut stream: OwnedReadHalf,
+        max_frame_bytes: usize,
+        listener: Arc<dyn Listener>,
+    ) {
+        let mut buffer = BytesMut::with_capacity(64 << 10);
+        let (kind, reason) = 'stream: loop {
+            if buffer.capacity() - buffer.len() < 8 << 10 {
+                buffer.reserve(64 << 10);
+            }
+            match stream.read_buf(&mut buffer).await {
+                Ok(0) => break (ErrorKind::Unavailable, "the peer closed it".to_owned()),
+                Ok(_) => {}
+                Err(error) => break (ErrorKind::Unavailable, error.to_string()),
+            }
+            let elapsed = self.started.elapsed().as_millis();
+            self.last_read_ms.store(
+                u64::try_from(elapsed).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
+            loop {
+                match frame::decode(&mut buffer, max_frame_bytes) {
+                    Ok(Some(command)) => self.received(command, &*listener),
+                    Ok(None) => break,
+                    Err(error) => break 'stream (ErrorKind::Protocol, error.message().to_owned()),
+                }
+            }
+        };
+        tracing::debug!(address = %self.address, reason, "connection ended");
+        self.end(kind, reason);
+        listener.closed(&self.address);
+    }
+
+    fn received(&self, command: Command, listener: &dyn Listener) {
+        if command.is_response() {
+            let waiter = self.state().pending.remove(&command.opaque);
+            match waiter {
+                // Nobody waits any more when the request's future was just dropped.
+                Some(waiter) => drop(waiter.send(command)),
+                None => {
+                    tracing::trace!(address = %self.address, opaque = command.opaque, "late answer dropped")
+                }
+            }
+            return;
+        }
+        let (code, remark) = listener.request(&self.address, &command);
+        if !command.is_oneway() {
+            let head = frame::encode_response(code, command.opaque, remark);
+            // When it cannot be written, the connection is at its end anyway.
+            let _ = self.enqueue(&head, &[], None);
+        }
+    }
+
+    async fn write(self: Arc<Self>, mut stream: OwnedWriteHalf) {
+        let mut buffer = BytesMut::with_capacity(16 << 10);
+        loop {
+            let ended = {
+                let mut state = self.state();
+                std::mem::swap(&mut buffer, &mut state.outgoing);
+                state.end.is_some()
+            };
+            if buffer.is_empty() {
+                if ended {
+                    return;
+                }
+                self.work.notified().await;
+                continue;
+            }
+            let written = if ended {
+                // Nobody reads answers any more: one bounded try.
+                match timeout(Duration::from_millis(100), stream.write_all(&buffer)).await {
+                    Ok(written) => written,
+                    Err(_) => return,
+                }
+            } else {
+                stream.write_all(&buffer).await
+            };
+            if let Err(error) = written {
+                self.end(ErrorKind::Unavailable, error.to_string());
+                return;
+            }
+            if buffer.capacity() > KEPT_BUFFER_BYTES {
+                buffer = BytesMut::new();
+            }
+            buffer.clear();
+        }
+    }
+}
+
+/// The body of an answer, or the refusal as an error.
+pub(crate) fn expect_success(
+    command: Command,
+    address: &Arc<str>,
+    operation: &str,
+) -> Result<Command> {
+    if command.code == codes::response::SUCCESS {
+        return Ok(command);
+    }
+    Err(Error::refused(operation, command.code, command.remark.as_deref()).with_address(address))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use std::net::SocketAddr;
+
+use bytes::BufMut;
+use tokio::net::TcpListener;
+
+use super::*;
+
+struct Deaf;
+
+impl Listener for Deaf {
+    fn request(&self, _: &Arc<str>, _: &Command) -> (i32, &'static str) {
+        (3, "no")
+    }
+
+    fn closed(&self, _: &Arc<str>) {}
+}
+
+/// A server that reads one frame and then does what `script` says.
+async fn scripted<F>(script: impl FnOnce(TcpStream, Command) -> F + Send + 'static) -> Connection
+where
+    F: Future<Output = ()> + Send,
+{
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddr = server.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = server.accept().await.unwrap();
+        let command = read_frame(&mut stream).await;
+        script(stream, command).await;
+    });
+    let address: Arc<str> = address.to_string().into();
+    Connection::open(&address, Duration::from_secs(5), 1 << 20, Arc::new(Deaf))
+        .await
+        .unwrap()
+}
+
+async fn read_frame(stream: &mut TcpStream) -> Command {
+    let length = stream.read_u32().await.unwrap();
+    let mut buffer = BytesMut::new();
+    buffer.put_u32(length);
+    buffer.resize(4 + length as usize, 0);
+    stream.read_exact(&mut buffer[4..]).await.unwrap();
+    frame::decode(&mut buffer, 1 << 20).unwrap().unwrap()
+}
+
+fn answer(opaque: i32) -> Vec<u8> {
+    frame::encode_response(0, opaque, "fine").to_vec()
+}
+
+fn pending(connection: &Connection) -> usize {
+    connection.shared.state().pending.len()
+}
+
+const WAIT: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn answers_reach_their_requests_in_any_order() {
+    let connection = scripted(async |mut stream: TcpStream, first: Command| {
+        let second = read_frame(&mut stream).await;
+        let mut bytes = frame::encode_response(2, second.opaque, "b");
+        bytes.extend_from_slice(&frame::encode_response(1, first.opaque, "a"));
+        // Byte by byte: frames are put together again.
+        for byte in bytes {
+            stream.write_u8(byte).await.unwrap();
+        }
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    let (one, two) = tokio::join!(
+        connection.invoke(Request::new(101), WAIT),
+        connection.invoke(Request::new(102), WAIT)
+    );
+    assert_eq!((one.unwrap().code, two.unwrap().code), (1, 2));
+    assert_eq!(pending(&connection), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_inside_a_frame_makes_the_send_ambiguous() {
+    let connection = scripted(async |mut stream: TcpStream, command: Command| {
+        let bytes = answer(command.opaque);
+        stream.write_all(&bytes[..bytes.len() / 2]).await.unwrap();
+    })
+    .await;
+    let error = connection
+        .invoke(Request::new(310), WAIT)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.persisted()),
+        (ErrorKind::Unavailable, Persisted::Maybe)
+    );
+    let error = connection
+        .invoke(Request::new(310), WAIT)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.persisted()),
+        (ErrorKind::Unavailable, Persisted::No)
+    );
+    assert!(!connection.is_open());
+}
+
+#[tokio::test]
+async fn garbage_and_oversized_frames_end_the_connection() {
+    let mut oversized = Vec::new();
+    oversized.put_u32(u32::MAX);
+    for garbage in [oversized, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()] {
+        let connection = scripted(async move |mut stream: TcpStream, _| {
+            stream.write_all(&garbage).await.unwrap();
+            // Kept open: it is this side that gives up.
+            let _ = stream.read_u8().await;
+        })
+        .await;
+        let error = connection
+            .invoke(Request::new(310), WAIT)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.persisted()),
+            (ErrorKind::Protocol, Persisted::Maybe)
+        );
+        assert!(!connection.is_open());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_opaque_is_dropped_and_the_request_times_out() {
+    let connection = scripted(async |mut stream: TcpStream, command: Command| {
+        stream.write_all(&answer(command.opaque + 1)).await.unwrap();
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    let error = connection
+        .invoke(Request::new(310), Duration::from_millis(50))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.persisted()),
+        (ErrorKind::Timeout, Persisted::Maybe)
+    );
+    assert!(connection.is_open());
+    assert_eq!(pending(&connection), 0);
+}
+
+#[tokio::test]
+async fn a_dropped_request_leaves_nothing_behind() {
+    let connection = scripted(async |mut stream: TcpStream, command: Command| {
+        let second = read_frame(&mut stream).await;
+        stream.write_all(&answer(command.opaque)).await.unwrap();
+        stream.write_all(&answer(second.opaque)).await.unwrap();
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    let dropped = timeout(
+        Duration::from_millis(20),
+        connection.invoke(Request::new(310), WAIT),
+    );
+    assert!(dropped.await.is_err());
+    assert_eq!(pending(&connection), 0);
+    // The late answer to the first request does not disturb the second.
+    assert!(connection.invoke(Request::new(311), WAIT).await.is_ok());
+}
+
+#[tokio::test]
+async fn requests_of_the_broker_are_answered() {
+    let (sender, receiver) = oneshot::channel();
+    let connection = scripted(async |mut stream: TcpStream, command: Command| {
+        let (head, _) = Request::new(307).encode(99, false);
+        stream.write_all(&head).await.unwrap();
+        let reply = read_frame(&mut stream).await;
+        sender.send(reply).unwrap();
+        stream.write_all(&answer(command.opaque)).await.unwrap();
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    connection.invoke(Request::new(1), WAIT).await.unwrap();
+    let reply = receiver.await.unwrap();
+    assert!(reply.is_response());
+    assert_eq!((reply.code, reply.opaque), (3, 99));
+}
+
+#[tokio::test]
+async fn a_closed_port_is_a_definite_error() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: Arc<str> = server.local_addr().unwrap().to_string().into();
+    drop(server);
+    let error = Connection::open(&address, WAIT, 1 << 20, Arc::new(Deaf))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.persisted()),
+        (ErrorKind::Unavailable, Persisted::No)
+    );
+}

@@ -1,0 +1,211 @@
+//! Consuming a topic as a member of a group.
+
+mod allocate;
+mod give_back;
+mod group;
+mod inbox;
+mod offset;
+mod pull;
+mod rebalance;
+mod window;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind, Result},
+    heartbeat,
+    message::ReceivedMessage,
+    producer::check_name,
+    route::MessageQueue,
+};
+pub(crate) use group::Group;
+use group::GroupHandle;
+use inbox::Inbox;
+
+/// `%RETRY%` and the group make a topic name of at most 127 bytes.
+const MAX_GROUP_BYTES: usize = 120;
+
+/// How a [`Consumer`] behaves.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct ConsumerOptions {
+    /// `*`, or tags separated by `||`. Default `*`.
+    pub tags: String,
+    /// Fetching pauses while more messages than this are fetched and not yet acked. Default 1024.
+    pub max_outstanding: usize,
+    /// The same for their bodies' bytes. Default 64 MiB.
+    pub max_outstanding_bytes: usize,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        ConsumerOptions {
+            tags: "*".to_owned(),
+            max_outstanding: 1024,
+            max_outstanding_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Names a delivery to the consumer that issued it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Token(pub u64);
+
+/// A message handed out, to be acked or given back.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// For [`Consumer::ack`] and [`Consumer::nack`].
+    pub token: Token,
+    /// The message.
+    pub message: Arc<ReceivedMessage>,
+    /// 1 for the first delivery to the group.
+    pub attempt: u32,
+}
+
+/// Reads one topic, and what the group gave back of it, as a member of a group. A new group starts at the first message kept.
+///
+/// Dropping it ends its tasks at once; without [`Self::close`], what was acked since the last commit (500 ms at most) is delivered again.
+pub struct Consumer {
+    group: Arc<GroupHandle>,
+    inbox: Arc<Inbox>,
+}
+
+impl Consumer {
+    /// Joins the group. One client can read a topic once for each group.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for names that no broker takes or a second consumer of the same topic and group,
+    /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::Unavailable`] or the refusal when no broker takes the heartbeat.
+    ///
+    /// # Cancellation
+    /// The client has left the group again.
+    pub async fn new(
+        client: &Client,
+        topic: &str,
+        group: &str,
+        options: ConsumerOptions,
+    ) -> Result<Consumer> {
+        check_name("topic", topic, 127)?;
+        check_name("consumer group", group, MAX_GROUP_BYTES)?;
+        let entry = client.topic(topic).await?;
+        let handle = GroupHandle::join(client, group);
+        let inbox = handle.add(entry, options)?;
+        let consumer = Consumer {
+            group: handle,
+            inbox,
+        };
+        heartbeat::beat(client).await.any()?;
+        consumer.group.changed();
+        Ok(consumer)
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<str> {
+        self.inbox.topic()
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &Arc<str> {
+        self.group.name()
+    }
+
+    /// At most `max` messages; none when `wait` has passed. Several tasks may call it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`]. Brokers that cannot be reached are waited for, and reported through `tracing`.
+    ///
+    /// # Cancellation
+    /// Nothing is lost: what was not returned is returned by the next call.
+    pub async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let until = Instant::now() + wait;
+        self.inbox.receive(max, until).await
+    }
+
+    /// Marks a message as handled. Offsets are committed every 500 ms, when the queue goes to another member, and by [`Self::close`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] when the token is not outstanding here: acked before, or its queue went to another member.
+    pub fn ack(&self, token: Token) -> Result<()> {
+        self.inbox.ack(token)
+    }
+
+    /// Gives a message back, to be delivered to the group again after about `delay`: the nearest of the brokers' [delays](crate::DelayLevel).
+    /// The broker moves it to the group's dead-letter topic when its attempts are used up. When the broker cannot take it, this
+    /// consumer keeps it and hands it out again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] as for [`Self::ack`].
+    ///
+    /// # Cancellation
+    /// Given back or still outstanding.
+    pub async fn nack(&self, token: Token, delay: Duration) -> Result<()> {
+        give_back::nack(self.group.group(), &self.inbox, token, delay).await
+    }
+
+    /// Waits until the first assignment is in force: every queue's first offset is known, and fetching goes on. A topic without queues
+    /// (sealed) has nothing to assign. At most 30 s.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or what stood in the way last; [`ErrorKind::Closed`].
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub async fn ready(&self) -> Result<()> {
+        const LONGEST: Duration = Duration::from_secs(30);
+        match tokio::time::timeout(LONGEST, self.inbox.ready()).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                let why = self.group.group().last_failure();
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "no assignment of topic {} in group {} within {LONGEST:?}{}{}",
+                        self.topic(),
+                        self.group(),
+                        if why.is_some() { ": " } else { "" },
+                        why.unwrap_or_default()
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// The topic's queues that are assigned to this member now, sorted.
+    #[must_use]
+    pub fn assigned(&self) -> Vec<MessageQueue> {
+        self.group.group().assigned(self.topic())
+    }
+
+    /// Stops fetching, commits what was acked, and leaves the group. What was handed out and not acked is delivered again to others.
+    /// A second call does nothing.
+    ///
+    /// # Errors
+    /// The failure of the last commit: what it would have covered is delivered again.
+    ///
+    /// # Cancellation
+    /// As a crash.
+    pub async fn close(&self) -> Result<()> {
+        self.group.leave(&self.inbox).await
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.group.abandon(&self.inbox);
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("topic", self.topic())
+            .field("group", self.group())
+            .field("assigned", &self.assigned().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,64 @@
+//! Giving messages back to the group (apache/rocketmq `ConsumerSendMsgBackRequestHeader.java`).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Group, Token,
+    inbox::{Held, Inbox},
+};
+use crate::{codes::request, error::Result, frame::Request, message::DelayLevel};
+
+pub(super) async fn nack(
+    group: &Arc<Group>,
+    inbox: &Arc<Inbox>,
+    token: Token,
+    delay: Duration,
+) -> Result<()> {
+    let held = inbox.outstanding(token)?;
+    if let Err(error) = send_back(group, &held, DelayLevel::nearest(delay)).await {
+        tracing::warn!(group = %group.name, queue = %held.queue.queue, offset = held.message.offset, %error,
+            "the broker did not take a message back: it is kept here");
+        inbox.keep(token, Instant::now() + delay);
+        return Ok(());
+    }
+    // The group has it again, whether or not the queue is still this member's.
+    inbox.ack(token)
+}
+
+/// A retry of a topic that this client does not read in this group: another member does.
+pub(super) async fn stranger(group: &Arc<Group>, held: Held) {
+    const DELAY: Duration = Duration::from_secs(10);
+    let Held { queue, message, .. } = &held;
+    tracing::warn!(group = %group.name, topic = %message.topic, "a retry of a topic that is not read here goes back to the group");
+    while !queue.is_revoked() {
+        match send_back(group, &held, DelayLevel::nearest(DELAY)).await {
+            Ok(()) => {
+                queue.ack(message.offset);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(group = %group.name, %error, "the broker did not take it");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn send_back(group: &Group, held: &Held, level: DelayLevel) -> Result<()> {
+    let message = &held.message;
+    let request = Request::new(request::CONSUMER_SEND_MSG_BACK)
+        .field("offset", message.commit_log_offset)
+        .text("group", &group.name)
+        .field("delayLevel", level.get())
+        .text("originMsgId", &message.offset_message_id)
+        .text("originTopic", &message.topic)
+        .text("unitMode", "false");
+    let master = held.queue.master()?;
+    group
+        .client
+        .call(&master, "giving a message back", request)
+        .await?;
+    Ok(())
+}

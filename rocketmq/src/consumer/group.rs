@@ -1,0 +1,363 @@
+//! What the consumers of one group in one client share: the queues, the tasks, the membership.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{
+    ConsumerOptions,
+    inbox::{Held, Inbox},
+    offset::{ProcessQueue, commit_all},
+    pull, rebalance,
+};
+use crate::{
+    client::{Client, TopicEntry},
+    codes::request,
+    error::{Error, ErrorKind, Result},
+    frame::Request,
+    heartbeat::{self, SubscriptionData},
+    message::RETRY_PREFIX,
+    route::MessageQueue,
+};
+
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+
+/// One group of one client, as its tasks see it.
+pub(crate) struct Group {
+    pub(super) client: Client,
+    pub(super) name: Arc<str>,
+    pub(super) retry_topic: Arc<str>,
+    /// The members, the route or the topics changed: assign anew.
+    pub(super) changed: Arc<Notify>,
+    room: Arc<Notify>,
+    state: Mutex<State>,
+    /// Held while queues are assigned and revoked.
+    pub(super) assigning: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    inboxes: BTreeMap<Arc<str>, Arc<Inbox>>,
+    queues: BTreeMap<MessageQueue, Arc<ProcessQueue>>,
+    /// Where queues start whose offset the broker moved.
+    moved: HashMap<MessageQueue, u64>,
+    last_failure: Option<String>,
+}
+
+/// What became of a batch.
+pub(super) struct Delivered {
+    /// Nothing is left to be fetched again.
+    pub(super) all: bool,
+    /// Retries of topics that nobody here reads.
+    pub(super) strangers: Vec<Held>,
+}
+
+/// What consumers hold; the last one dropped ends the tasks and leaves the group.
+pub(crate) struct GroupHandle {
+    group: Arc<Group>,
+    tasks: [AbortHandle; 2],
+}
+
+impl GroupHandle {
+    /// The client's handle for the group; made if there is none.
+    pub(super) fn join(client: &Client, name: &str) -> Arc<GroupHandle> {
+        let mut handles = client.registry().handles();
+        if let Some(handle) = handles.get(name).and_then(Weak::upgrade)
+            && let Ok(handle) = handle.downcast()
+        {
+            return handle;
+        }
+        handles.retain(|_, handle| handle.strong_count() > 0);
+        let name: Arc<str> = name.into();
+        let group = Arc::new(Group {
+            client: client.clone(),
+            retry_topic: format!("{RETRY_PREFIX}{name}").into(),
+            name: Arc::clone(&name),
+            changed: Arc::new(Notify::new()),
+            room: Arc::new(Notify::new()),
+            state: Mutex::default(),
+            assigning: tokio::sync::Mutex::default(),
+        });
+        let tasks = [
+            tokio::spawn(rebalance::run(Arc::clone(&group))).abort_handle(),
+            tokio::spawn(commit(Arc::clone(&group))).abort_handle(),
+        ];
+        let handle = Arc::new(GroupHandle { group, tasks });
+        let weak: Weak<GroupHandle> = Arc::downgrade(&handle);
+        handles.insert(name, weak);
+        handle
+    }
+
+    pub(super) fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.group.name
+    }
+
+    pub(super) fn changed(&self) {
+        self.group.changed.notify_one();
+    }
+
+    pub(super) fn add(
+        &self,
+        entry: Arc<TopicEntry>,
+        options: ConsumerOptions,
+    ) -> Result<Arc<Inbox>> {
+        let group = &self.group;
+        let topic = Arc::clone(&entry.topic);
+        let inbox = Arc::new(Inbox::new(entry, options, Arc::clone(&group.room)));
+        let mut state = group.state();
+        if state.inboxes.contains_key(&topic) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "this client reads topic {topic} in group {} already",
+                    group.name
+                ),
+            ));
+        }
+        state.inboxes.insert(topic, Arc::clone(&inbox));
+        drop(state);
+        group.client.registry().subscribe(
+            &group.name,
+            Arc::clone(&inbox.entry),
+            inbox.subscription.clone(),
+            &group.changed,
+        );
+        Ok(inbox)
+    }
+
+    /// Leaves in good order.
+    pub(super) async fn leave(&self, inbox: &Arc<Inbox>) -> Result<()> {
+        if !inbox.close() {
+            return Ok(());
+        }
+        let group = &self.group;
+        let _assigning = group.assigning.lock().await;
+        let last = group.remove(inbox);
+        let revoked = group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
+        let committed = commit_all(&group.client, &group.name, revoked).await;
+        if last {
+            for address in group.brokers(inbox) {
+                let request = group.unregister();
+                // A broker that cannot be reached finds out by the closed connection.
+                let _ = group
+                    .client
+                    .call(&address, "leaving the group", request)
+                    .await;
+            }
+        } else {
+            // A broker that did not hear it hears the next one.
+            let _ = heartbeat::beat(&group.client).await;
+        }
+        committed
+    }
+
+    /// Leaves at once, as a crash would, except that the brokers are told if that takes no waiting.
+    pub(super) fn abandon(&self, inbox: &Arc<Inbox>) {
+        if !inbox.close() {
+            return;
+        }
+        let group = &self.group;
+        let last = group.remove(inbox);
+        group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
+        if last {
+            for address in group.brokers(inbox) {
+                group.client.oneway(&address, group.unregister());
+            }
+        } else {
+            group.client.registry().wake.notify_one();
+        }
+    }
+}
+
+impl Drop for GroupHandle {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.group.revoke(|_| true);
+    }
+}
+
+impl Group {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn inboxes(&self) -> Vec<Arc<Inbox>> {
+        self.state().inboxes.values().cloned().collect()
+    }
+
+    /// Takes a topic out; true when it was the last one.
+    fn remove(&self, inbox: &Inbox) -> bool {
+        let mut state = self.state();
+        state.inboxes.remove(inbox.topic());
+        let last = state.inboxes.is_empty();
+        drop(state);
+        self.client
+            .registry()
+            .unsubscribe(&self.name, inbox.topic(), &self.changed);
+        last
+    }
+
+    fn brokers(&self, inbox: &Inbox) -> Vec<Arc<str>> {
+        let routed = inbox.entry.routed();
+        let brokers = routed.route.brokers.iter();
+        brokers
+            .flat_map(|b| b.addresses.values().cloned())
+            .collect()
+    }
+
+    fn unregister(&self) -> Request {
+        Request::new(request::UNREGISTER_CLIENT)
+            .text("clientID", self.client.client_id())
+            .text("consumerGroup", &self.name)
+    }
+
+    /// Queues of the topic.
+    pub(super) fn assigned(&self, topic: &str) -> Vec<MessageQueue> {
+        let state = self.state();
+        let queues = state.queues.keys().filter(|queue| *queue.topic == *topic);
+        queues.cloned().collect()
+    }
+
+    /// Takes queues away from this member and returns them, to be committed.
+    pub(super) fn revoke(&self, which: impl Fn(&ProcessQueue) -> bool) -> Vec<Arc<ProcessQueue>> {
+        let mut state = self.state();
+        let mut revoked = Vec::new();
+        state.queues.retain(|_, queue| {
+            let stays = !which(queue);
+            if !stays {
+                queue.revoke();
+                revoked.push(Arc::clone(queue));
+            }
+            stays
+        });
+        let inboxes: Vec<_> = state.inboxes.values().cloned().collect();
+        drop(state);
+        if !revoked.is_empty() {
+            for inbox in inboxes {
+                inbox.forget_revoked();
+            }
+            self.room.notify_waiters();
+        }
+        revoked
+    }
+
+    /// Revokes the queues of topics that nobody here reads.
+    pub(super) fn revoke_unread(&self) {
+        let topics: Vec<_> = self.state().inboxes.keys().cloned().collect();
+        self.revoke(|queue| {
+            let topic = &queue.queue.topic;
+            *topic != self.retry_topic && !topics.contains(topic)
+        });
+    }
+
+    /// Begins to fetch a queue.
+    pub(super) fn assign(
+        self: &Arc<Self>,
+        queue: MessageQueue,
+        entry: Arc<TopicEntry>,
+        subscription: SubscriptionData,
+        start: u64,
+        committed: Option<u64>,
+    ) {
+        let process = Arc::new(ProcessQueue::new(queue.clone(), entry, start, committed));
+        let fetch = pull::run(Arc::downgrade(self), Arc::clone(&process), subscription);
+        let mut state = self.state();
+        process.set_fetching(tokio::spawn(fetch).abort_handle());
+        state.queues.insert(queue, process);
+    }
+
+    /// The queue's offsets make no sense any more: begin again at `start`.
+    pub(super) fn restart(&self, queue: &ProcessQueue, start: u64) {
+        self.state().moved.insert(queue.queue.clone(), start);
+        self.changed.notify_one();
+        // Ends the caller's own task too, at its next await.
+        self.revoke(|other| other.queue == queue.queue);
+    }
+
+    pub(super) fn moved(&self, queue: &MessageQueue) -> Option<u64> {
+        self.state().moved.remove(queue)
+    }
+
+    /// Hands messages of one queue to the consumers of their topics, in order, until one has no room.
+    pub(super) fn deliver(&self, batch: Vec<Held>) -> Delivered {
+        let mut delivered = Delivered {
+            all: true,
+            strangers: Vec::new(),
+        };
+        let state = self.state();
+        for held in batch {
+            // Under the lock, a revoked queue's messages cannot slip in after they were forgotten.
+            if held.queue.is_revoked() {
+                delivered.all = false;
+                break;
+            }
+            match state.inboxes.get(&held.message.topic) {
+                Some(inbox) => {
+                    if !inbox.offer(held) {
+                        delivered.all = false;
+                        break;
+                    }
+                }
+                // The consumer was just dropped; its queues are about to be revoked.
+                None if held.queue.queue.topic != self.retry_topic => {
+                    delivered.all = false;
+                    break;
+                }
+                None => {
+                    held.queue.window().fetched(held.message.offset);
+                    delivered.strangers.push(held);
+                }
+            }
+        }
+        delivered
+    }
+
+    /// Waits until the consumers of the queue's messages have room.
+    pub(super) async fn room(&self, queue: &ProcessQueue) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // From here on no notification is missed.
+            room.as_mut().enable();
+            let free = {
+                let state = self.state();
+                match state.inboxes.get(&queue.queue.topic) {
+                    Some(inbox) => inbox.has_room(),
+                    None => state.inboxes.values().all(|inbox| inbox.has_room()),
+                }
+            };
+            if free || queue.is_revoked() {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    pub(super) fn failed(&self, error: &Error) {
+        self.state().last_failure = Some(error.to_string());
+    }
+
+    pub(super) fn last_failure(&self) -> Option<String> {
+        self.state().last_failure.clone()
+    }
+}
+
+/// Commits what was acked, every so often. Ended by its owner.
+async fn commit(group: Arc<Group>) {
+    loop {
+        tokio::time::sleep(COMMIT_EVERY).await;
+        let queues: Vec<_> = group.state().queues.values().cloned().collect();
+        // Reported where it fails; the next round tries again.
+        let _ = commit_all(&group.client, &group.name, queues).await;
+    }
+}

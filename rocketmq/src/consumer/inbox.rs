@@ -1,0 +1,257 @@
+//! One topic's messages between the fetch and the ack.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{ConsumerOptions, Delivery, Token, offset::ProcessQueue};
+use crate::{
+    client::TopicEntry,
+    error::{Error, ErrorKind, Result},
+    heartbeat::SubscriptionData,
+    message::ReceivedMessage,
+};
+
+pub(super) struct Inbox {
+    pub(super) entry: Arc<TopicEntry>,
+    pub(super) subscription: SubscriptionData,
+    options: ConsumerOptions,
+    state: Mutex<State>,
+    arrived: Notify,
+    /// The group's: somebody who fetches may wait for room.
+    room: Arc<Notify>,
+    assigned: watch::Sender<bool>,
+    closed: AtomicBool,
+    tokens: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Held>,
+    /// Kept here because the broker did not take them back.
+    later: BTreeMap<(Instant, u64), Held>,
+    outstanding: HashMap<u64, Held>,
+    bytes: usize,
+}
+
+/// A message, the queue that its ack goes to, and how often the group has had it.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) queue: Arc<ProcessQueue>,
+    pub(super) message: Arc<ReceivedMessage>,
+    pub(super) attempt: u32,
+}
+
+impl State {
+    fn count(&self) -> usize {
+        self.ready.len() + self.later.len() + self.outstanding.len()
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(
+        entry: Arc<TopicEntry>,
+        options: ConsumerOptions,
+        room: Arc<Notify>,
+    ) -> Inbox {
+        Inbox {
+            subscription: SubscriptionData::new(&entry.topic, &options.tags),
+            entry,
+            options,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            room,
+            assigned: watch::Sender::new(false),
+            closed: AtomicBool::new(false),
+            tokens: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn topic(&self) -> &Arc<str> {
+        &self.entry.topic
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.has_room_in(&self.state())
+    }
+
+    fn has_room_in(&self, state: &State) -> bool {
+        state.count() < self.options.max_outstanding
+            && state.bytes < self.options.max_outstanding_bytes
+    }
+
+    /// Takes a fetched message if there is room for it.
+    pub(super) fn offer(&self, held: Held) -> bool {
+        let mut state = self.state();
+        if !self.has_room_in(&state) {
+            return false;
+        }
+        // Noted before anybody can ack it. One that was fetched before is taken already.
+        if held.queue.window().fetched(held.message.offset) {
+            state.bytes += held.message.body.len();
+            state.ready.push_back(held);
+            drop(state);
+            self.arrived.notify_one();
+        }
+        true
+    }
+
+    pub(super) async fn receive(&self, max: usize, until: Instant) -> Result<Vec<Delivery>> {
+        loop {
+            if self.is_closed() {
+                // Whoever else waits.
+                self.arrived.notify_one();
+                return Err(Error::new(ErrorKind::Closed, "the consumer is closed"));
+            }
+            // No await between taking and returning: a dropped call has taken nothing.
+            let (deliveries, next) = self.take(max);
+            let now = Instant::now();
+            if !deliveries.is_empty() || now >= until || max == 0 {
+                return Ok(deliveries);
+            }
+            let wake = next.map_or(until, |next| next.min(until));
+            // The outcome is looked at by the next round.
+            let _ = tokio::time::timeout_at(wake, self.arrived.notified()).await;
+        }
+    }
+
+    /// What is there, and when the next message kept for later is due.
+    fn take(&self, max: usize) -> (Vec<Delivery>, Option<Instant>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        if !state.later.is_empty() {
+            let now = Instant::now();
+            while let Some(first) = state.later.first_entry()
+                && first.key().0 <= now
+            {
+                state.ready.push_back(first.remove());
+            }
+        }
+        let mut deliveries = Vec::with_capacity(max.min(state.ready.len()));
+        while deliveries.len() < max
+            && let Some(held) = state.ready.pop_front()
+        {
+            let token = self.tokens.fetch_add(1, Ordering::Relaxed);
+            deliveries.push(Delivery {
+                token: Token(token),
+                message: Arc::clone(&held.message),
+                attempt: held.attempt,
+            });
+            state.outstanding.insert(token, held);
+        }
+        if !state.ready.is_empty() {
+            // Another caller may have what is left.
+            self.arrived.notify_one();
+        }
+        (deliveries, state.later.keys().next().map(|&(due, _)| due))
+    }
+
+    pub(super) fn ack(&self, token: Token) -> Result<()> {
+        let held = self.remove(token).ok_or_else(stale)?;
+        if held.queue.ack(held.message.offset) {
+            Ok(())
+        } else {
+            Err(stale())
+        }
+    }
+
+    pub(super) fn outstanding(&self, token: Token) -> Result<Held> {
+        self.state()
+            .outstanding
+            .get(&token.0)
+            .cloned()
+            .ok_or_else(stale)
+    }
+
+    /// Takes a delivery out, which makes room.
+    fn remove(&self, token: Token) -> Option<Held> {
+        let mut state = self.state();
+        let held = state.outstanding.remove(&token.0)?;
+        state.bytes -= held.message.body.len();
+        let count = state.count();
+        drop(state);
+        if count < self.options.max_outstanding {
+            self.room.notify_waiters();
+        }
+        Some(held)
+    }
+
+    /// Hands a delivery out again when it is `due`.
+    pub(super) fn keep(&self, token: Token, due: Instant) {
+        let mut state = self.state();
+        if let Some(mut held) = state.outstanding.remove(&token.0) {
+            held.attempt = held.attempt.saturating_add(1);
+            state.later.insert((due, token.0), held);
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Forgets what came from queues that are not this member's any more.
+    pub(super) fn forget_revoked(&self) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let mut freed = 0;
+        let mut stays = |held: &Held| {
+            let stays = !held.queue.is_revoked();
+            if !stays {
+                freed += held.message.body.len();
+            }
+            stays
+        };
+        state.ready.retain(&mut stays);
+        state.later.retain(|_, held| stays(held));
+        state.outstanding.retain(|_, held| stays(held));
+        state.bytes -= freed;
+        self.room.notify_waiters();
+    }
+
+    pub(super) fn set_assigned(&self) {
+        self.assigned.send_replace(true);
+    }
+
+    pub(super) async fn ready(&self) -> Result<()> {
+        let mut assigned = self.assigned.subscribe();
+        // Closing counts as a change too.
+        let waited = assigned
+            .wait_for(|&assigned| assigned || self.is_closed())
+            .await;
+        if waited.is_err() || self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the consumer is closed"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// False when it was closed before.
+    pub(super) fn close(&self) -> bool {
+        let first = !self.closed.swap(true, Ordering::AcqRel);
+        self.assigned.send_modify(|_| {});
+        self.arrived.notify_waiters();
+        self.arrived.notify_one();
+        first
+    }
+}
+
+fn stale() -> Error {
+    Error::new(
+        ErrorKind::Stale,
+        "the delivery is not outstanding here: acked before, or its queue went to another member",
+    )
+}

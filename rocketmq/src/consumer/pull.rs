@@ -1,0 +1,146 @@
+//! Fetching one queue: one long poll after the other.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use super::{Group, give_back, group::Delivered, inbox::Held, offset::ProcessQueue};
+use crate::{
+    codes::{pull_flag, request, response},
+    error::{Error, Result},
+    frame::{Command, Request},
+    heartbeat::SubscriptionData,
+    message,
+    producer::is_illegal_queue,
+};
+
+/// Brokers give out no more at a time (`maxTransferCountOnMessageInMemory`'s default).
+const BATCH: usize = 32;
+/// How long the broker may hold a pull that finds nothing.
+const SUSPEND: Duration = Duration::from_secs(15);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Fetches until the queue is revoked or the group is gone.
+pub(super) async fn run(
+    group: Weak<Group>,
+    queue: Arc<ProcessQueue>,
+    subscription: SubscriptionData,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(group) = group.upgrade() else {
+            return;
+        };
+        group.room(&queue).await;
+        if queue.is_revoked() {
+            return;
+        }
+        match pull(&group, &queue, &subscription).await {
+            Ok(()) => pause = FIRST_PAUSE,
+            Err(error) => {
+                tracing::warn!(group = %group.name, queue = %queue.queue, %error, "pull failed");
+                drop(group);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+async fn pull(
+    group: &Arc<Group>,
+    queue: &Arc<ProcessQueue>,
+    subscription: &SubscriptionData,
+) -> Result<()> {
+    let next = queue.window().next();
+    let master = queue.master()?;
+    // The subscription comes along, so that a broker that has not heard the heartbeat yet can filter too.
+    let request = Request::with_capacity(request::PULL_MESSAGE, 11, 256)
+        .text("consumerGroup", &group.name)
+        .text("topic", &queue.queue.topic)
+        .field("queueId", queue.queue.queue)
+        .field("queueOffset", next)
+        .field("maxMsgNums", BATCH)
+        .field("sysFlag", pull_flag::SUSPEND | pull_flag::SUBSCRIPTION)
+        .text("commitOffset", "0")
+        .field("suspendTimeoutMillis", SUSPEND.as_millis())
+        .text("subscription", &subscription.sub_string)
+        .field("subVersion", subscription.sub_version)
+        .text("expressionType", subscription.expression_type);
+    let timeout = SUSPEND + group.client.options().request_timeout;
+    let answer = group.client.invoke(&master, request, timeout).await?;
+    match answer.code {
+        response::SUCCESS => found(group, queue, subscription, answer).await,
+        response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => {
+            queue
+                .window()
+                .skip_to(answer.fields.number("nextBeginOffset")?);
+            Ok(())
+        }
+        response::PULL_OFFSET_MOVED => {
+            // Messages were deleted, or the queue is another one under the same name.
+            let start: u64 = answer.fields.number("nextBeginOffset")?;
+            tracing::warn!(group = %group.name, queue = %queue.queue, from = next, to = start, "the broker moved the offset");
+            if start > next {
+                queue.window().skip_to(start);
+            } else {
+                group.restart(queue, start);
+            }
+            Ok(())
+        }
+        code => {
+            let remark = answer.remark.as_deref().unwrap_or_default();
+            if is_illegal_queue(remark) || code == response::TOPIC_NOT_EXIST {
+                // Sealed or shrunk: the route says so too.
+                group.changed.notify_one();
+            } else if matches!(
+                code,
+                response::SUBSCRIPTION_NOT_EXIST
+                    | response::SUBSCRIPTION_NOT_LATEST
+                    | response::SUBSCRIPTION_GROUP_NOT_EXIST
+            ) {
+                group.client.registry().wake.notify_one();
+            }
+            Err(Error::refused("the pull", code, answer.remark.as_deref()).with_address(&master))
+        }
+    }
+}
+
+async fn found(
+    group: &Arc<Group>,
+    queue: &Arc<ProcessQueue>,
+    subscription: &SubscriptionData,
+    answer: Command,
+) -> Result<()> {
+    let next: u64 = answer.fields.number("nextBeginOffset")?;
+    let decoded = message::decode(answer.body, &queue.queue);
+    let mut batch = Vec::with_capacity(decoded.messages.len());
+    for message in decoded.messages {
+        // The broker compares hashes of tags only.
+        if !subscription.wants(message.property(message::property::TAGS)) {
+            continue;
+        }
+        batch.push(Held {
+            queue: Arc::clone(queue),
+            attempt: message.reconsume_times.saturating_add(1),
+            message: Arc::new(message),
+        });
+    }
+    let Delivered { all, strangers } = group.deliver(batch);
+    let result = match decoded.error {
+        // What found no room is fetched again.
+        _ if !all => Ok(()),
+        None => {
+            queue.window().skip_to(next);
+            Ok(())
+        }
+        // Never skipped: what cannot be read is not handled.
+        Some(error) => Err(error),
+    };
+    for held in strangers {
+        give_back::stranger(group, held).await;
+    }
+    result
+}

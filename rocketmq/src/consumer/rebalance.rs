@@ -1,0 +1,189 @@
+//! Keeping the assignment in line with the members and the queues (apache/rocketmq `RebalanceImpl.java`).
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Group, allocate,
+    offset::{self, commit_all},
+};
+use crate::{
+    client::TopicEntry,
+    codes::request,
+    error::{Error, ErrorKind, Result},
+    fastjson,
+    frame::Request,
+    heartbeat::{self, SubscriptionData},
+    route::{MessageQueue, TopicRoute},
+};
+
+/// How often members and routes are looked at when nobody says that they changed.
+const EVERY: Duration = Duration::from_secs(10);
+/// The same while a topic has no queues (it may be unsealed), or its retry topic is not there yet.
+const WITHOUT_QUEUES: Duration = Duration::from_secs(1);
+/// After a round that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(300);
+/// A member that gives a queue up hears of the change when this one does: it gets this long to commit what it has acked.
+const HANDOVER: Duration = Duration::from_millis(100);
+/// Several changes at a time are one.
+const SETTLE: Duration = Duration::from_millis(10);
+
+/// Ended by its owner.
+pub(super) async fn run(group: Arc<Group>) {
+    let mut wait = EVERY;
+    loop {
+        // Woken or not: the round is the same.
+        let _ = tokio::time::timeout(wait, group.changed.notified()).await;
+        tokio::time::sleep(SETTLE).await;
+        wait = round(&group).await;
+    }
+}
+
+/// One look at everything; returns when to look again.
+async fn round(group: &Arc<Group>) -> Duration {
+    let _assigning = group.assigning.lock().await;
+    let mut wait = EVERY;
+    // A consumer that was dropped in the middle of a round may have left queues behind.
+    group.revoke_unread();
+    for inbox in group.inboxes() {
+        if inbox.is_closed() {
+            continue;
+        }
+        match assign(group, &inbox.entry, &inbox.subscription).await {
+            Ok(queues) => {
+                if queues == 0 {
+                    wait = wait.min(WITHOUT_QUEUES);
+                }
+                inbox.set_assigned();
+            }
+            Err(error) => {
+                tracing::warn!(group = %group.name, topic = %inbox.topic(), %error, "the assignment stays as it was");
+                group.failed(&error);
+                wait = wait.min(AFTER_FAILURE);
+            }
+        }
+    }
+    match assign_retry(group).await {
+        Ok(()) => wait,
+        Err(error) => {
+            tracing::debug!(group = %group.name, %error, "retries are not assigned yet");
+            wait.min(WITHOUT_QUEUES)
+        }
+    }
+}
+
+/// The brokers make the retry topic when they first hear of the group.
+async fn assign_retry(group: &Arc<Group>) -> Result<()> {
+    if group.inboxes().is_empty() {
+        return Ok(());
+    }
+    let entry = group.client.topic(&group.retry_topic).await?;
+    let subscription = SubscriptionData::new(&group.retry_topic, "*");
+    assign(group, &entry, &subscription).await?;
+    Ok(())
+}
+
+/// Brings one topic's assignment in line; returns how many queues the topic has.
+async fn assign(
+    group: &Arc<Group>,
+    entry: &Arc<TopicEntry>,
+    subscription: &SubscriptionData,
+) -> Result<usize> {
+    let routed = group.client.refresh(entry, Instant::now()).await?;
+    let queues = routed.route.readable(&entry.topic);
+    let mut mine = BTreeSet::new();
+    let mut others = false;
+    if !queues.is_empty() {
+        let members = members(group, entry).await?;
+        others = members.len() > 1;
+        let part = allocate::averagely(&queues, &members, group.client.client_id());
+        mine.extend(part.iter().cloned());
+    }
+    let revoked =
+        group.revoke(|queue| queue.queue.topic == entry.topic && !mine.contains(&queue.queue));
+    if !revoked.is_empty() {
+        // Reported where it fails; what it would have covered is delivered again.
+        let _ = commit_all(&group.client, &group.name, revoked).await;
+    }
+    let have = group.assigned(&entry.topic);
+    mine.retain(|queue| !have.contains(queue));
+    if others && !mine.is_empty() {
+        tokio::time::sleep(HANDOVER).await;
+    }
+    // One broker that is down keeps nobody from the queues of the others.
+    let mut failed = None;
+    for queue in mine {
+        match start(group, &routed.route, &queue).await {
+            Ok((start, committed)) => {
+                let (entry, subscription) = (Arc::clone(entry), subscription.clone());
+                group.assign(queue, entry, subscription, start, committed);
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(queues.len()), Err)
+}
+
+/// Where to begin, and what is committed.
+async fn start(
+    group: &Group,
+    route: &TopicRoute,
+    queue: &MessageQueue,
+) -> Result<(u64, Option<u64>)> {
+    if let Some(start) = group.moved(queue) {
+        return Ok((start, None));
+    }
+    let master = route.master(&queue.broker).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("broker {} has no master now", queue.broker),
+        )
+    })?;
+    offset::start(&group.client, &group.name, queue, master).await
+}
+
+/// The group's members, sorted, this one among them.
+async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Members {
+        #[serde(default, rename = "consumerIdList")]
+        ids: Vec<String>,
+    }
+    let client = &group.client;
+    let routed = entry.routed();
+    let mut failed = None;
+    for address in routed.route.masters() {
+        let request =
+            Request::new(request::GET_CONSUMER_LIST_BY_GROUP).text("consumerGroup", &group.name);
+        let answer = match client.call(address, "the list of members", request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                failed = Some(error);
+                continue;
+            }
+        };
+        let mut ids = fastjson::from_slice::<Members>(&answer.body)?.ids;
+        ids.sort_unstable();
+        // A client with two connections is listed twice.
+        ids.dedup();
+        if ids.iter().any(|id| **id == **client.client_id()) {
+            return Ok(ids);
+        }
+        failed = Some(
+            Error::new(
+                ErrorKind::Unavailable,
+                "the broker does not list this client yet",
+            )
+            .with_address(address),
+        );
+    }
+    // The next round may find that the brokers have heard of us.
+    let _ = heartbeat::beat(client).await;
+    Err(failed.unwrap_or_else(|| {
+        Error::new(
+            ErrorKind::Unavailable,
+            "no broker can tell the group's members",
+        )
+    }))
+}

@@ -1,0 +1,181 @@
+//! The one error of this crate.
+
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+/// What the fallible functions of this crate return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ErrorKind {
+    /// The caller's input cannot be used: an address, a topic name, a property with a forbidden character.
+    InvalidInput,
+    /// The message is larger than this client or the broker allows.
+    TooLarge,
+    /// No connection, or it broke before the answer came.
+    Unavailable,
+    /// No answer in time.
+    Timeout,
+    /// The peer sent what the protocol does not allow.
+    Protocol,
+    /// The address answers, but it is no RocketMQ name server.
+    NotNameServer,
+    /// The name server or the broker does not know the topic.
+    TopicNotFound,
+    /// The topic has no queue that takes sends, by its route or by the broker's refusal.
+    Sealed,
+    /// The broker is busy and did not take the request.
+    Throttled,
+    /// Wrong credentials, or not enough rights.
+    PermissionDenied,
+    /// Any other refusal by a broker: see [`Error::code`].
+    Broker,
+    /// A delivery that this consumer no longer owns.
+    Stale,
+    /// The client, producer or consumer was closed.
+    Closed,
+    /// The peer or this client does not know how.
+    Unsupported,
+}
+
+/// Whether the broker kept the message of a failed send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Persisted {
+    /// It did not: the failure is definite.
+    No,
+    /// Nobody can tell: the failure is ambiguous.
+    Maybe,
+}
+
+/// What failed, where, and whether a message may have been stored.
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    persisted: Persisted,
+    address: Option<Arc<str>>,
+    code: Option<i32>,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// A definite error.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error {
+            inner: Box::new(Inner {
+                kind,
+                persisted: Persisted::No,
+                address: None,
+                code: None,
+                message: message.into(),
+                source: None,
+            }),
+        }
+    }
+
+    /// A refusal: the response's code and remark, under the kind that fits the code.
+    #[must_use]
+    pub fn refused(operation: &str, code: i32, remark: Option<&str>) -> Self {
+        // Remarks can carry a Java stack trace; the first line says it all.
+        let remark = remark
+            .and_then(|text| text.lines().next())
+            .unwrap_or("no remark");
+        let mut error = Error::new(
+            crate::codes::kind_of(code, remark),
+            format!("{operation} was refused with code {code}: {remark}"),
+        );
+        error.inner.code = Some(code);
+        error
+    }
+
+    /// Replaces the kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.inner.kind = kind;
+        self
+    }
+
+    /// Says whether a message may have been stored.
+    #[must_use]
+    pub fn with_persisted(mut self, persisted: Persisted) -> Self {
+        self.inner.persisted = persisted;
+        self
+    }
+
+    /// Names the peer.
+    #[must_use]
+    pub fn with_address(mut self, address: &Arc<str>) -> Self {
+        self.inner.address = Some(Arc::clone(address));
+        self
+    }
+
+    /// Keeps the cause, for `source()`.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether a message may have been stored. [`Persisted::No`] for calls that send none.
+    #[must_use]
+    pub fn persisted(&self) -> Persisted {
+        self.inner.persisted
+    }
+
+    /// The peer, where one was reached for.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.inner.address.as_deref()
+    }
+
+    /// The response code of a refusal; see [`crate::codes::response`].
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        self.inner.code
+    }
+
+    /// The sentence without the address.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner.address {
+            Some(address) => write!(f, "{} ({address})", self.inner.message),
+            None => f.write_str(&self.inner.message),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.inner.kind)
+            .field("persisted", &self.inner.persisted)
+            .field("address", &self.inner.address)
+            .field("code", &self.inner.code)
+            .field("message", &self.inner.message)
+            .field("source", &self.inner.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}

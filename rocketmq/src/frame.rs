@@ -1,0 +1,248 @@
+//! Frames: `length(4) headerType(1) headerLength(3) header body`, as in apache/rocketmq `RemotingCommand.java`.
+//!
+//! We write JSON headers, which every version reads, and read both kinds (`RocketMQSerializable.java` for the binary one).
+
+mod binary;
+mod request;
+
+use std::fmt;
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+pub use request::Request;
+pub(crate) use request::encode_response;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// `RemotingCommand`'s flag bit of a response.
+pub(crate) const FLAG_RESPONSE: i32 = 1;
+/// `RemotingCommand`'s flag bit of a request that wants no response.
+pub(crate) const FLAG_ONEWAY: i32 = 2;
+/// The largest frame taken by default: the brokers' own 16 MiB and room for a header.
+pub const DEFAULT_MAX_FRAME_BYTES: usize = (16 << 20) + (256 << 10);
+
+const HEADER_JSON: u32 = 0;
+const HEADER_BINARY: u32 = 1;
+
+/// A frame that was received: a response, or a request of the broker's own.
+#[derive(Clone, Debug, Default)]
+pub struct Command {
+    /// Request or response code; see [`crate::codes`].
+    pub code: i32,
+    /// Ties a response to its request.
+    pub opaque: i32,
+    /// Bit 0: response. Bit 1: wants no response.
+    pub flag: i32,
+    /// The words of a refusal.
+    pub remark: Option<String>,
+    /// The header's further fields.
+    pub fields: Fields,
+    /// What follows the header.
+    pub body: Bytes,
+}
+
+impl Command {
+    pub(crate) fn is_response(&self) -> bool {
+        self.flag & FLAG_RESPONSE != 0
+    }
+
+    pub(crate) fn is_oneway(&self) -> bool {
+        self.flag & FLAG_ONEWAY != 0
+    }
+}
+
+/// Named values of a header, in the order in which they came.
+#[derive(Clone, Debug, Default)]
+pub struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// The value of `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`] when it is missing or no number.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T> {
+        self.get(name)
+            .and_then(|value| value.parse().ok())
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Protocol,
+                    format!(
+                        "the response's field `{name}` should be a number and is {:?}",
+                        self.get(name)
+                    ),
+                )
+            })
+    }
+}
+
+/// Takes one whole frame from the front of `buffer`; `None` while it is not all there.
+///
+/// # Errors
+/// [`ErrorKind::Protocol`] for a length out of range or a header that cannot be read. The stream is of no use afterwards.
+pub fn decode(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Option<Command>> {
+    let Some(prefix) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes(*prefix) as usize;
+    if length < 4 || length > max_frame_bytes {
+        return Err(protocol(format!(
+            "a frame says it has {length} bytes; 4 to {max_frame_bytes} are allowed"
+        )));
+    }
+    if buffer.len() < 4 + length {
+        // Grows with what really comes: a peer that only names a size makes nobody allocate it.
+        buffer.reserve((4 + length - buffer.len()).min(64 << 10));
+        return Ok(None);
+    }
+    buffer.advance(4);
+    let mut frame = buffer.split_to(length).freeze();
+    let word = frame.get_u32();
+    let (header_type, header_length) = (word >> 24, (word & 0x00ff_ffff) as usize);
+    if header_length > frame.len() {
+        return Err(protocol(format!(
+            "a frame's header says it has {header_length} bytes and the frame has {}",
+            frame.len()
+        )));
+    }
+    let header = frame.split_to(header_length);
+    let mut command = match header_type {
+        HEADER_JSON => decode_json(&header)?,
+        HEADER_BINARY => binary::decode(&header)?,
+        other => {
+            return Err(protocol(format!(
+                "a frame's header has the unknown type {other}"
+            )));
+        }
+    };
+    command.body = frame;
+    Ok(Some(command))
+}
+
+fn protocol(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Protocol, message)
+}
+
+fn decode_json(header: &[u8]) -> Result<Command> {
+    #[derive(Deserialize)]
+    struct Header {
+        code: i32,
+        #[serde(default)]
+        opaque: i32,
+        #[serde(default)]
+        flag: i32,
+        #[serde(default)]
+        remark: Option<String>,
+        #[serde(default, rename = "extFields")]
+        fields: Option<Fields>,
+    }
+    let header: Header = serde_json::from_slice(header).map_err(|source| {
+        protocol(format!("a frame's header is not readable: {source}")).with_source(source)
+    })?;
+    Ok(Command {
+        code: header.code,
+        opaque: header.opaque,
+        flag: header.flag,
+        remark: header.remark,
+        fields: header.fields.unwrap_or_default(),
+        body: Bytes::new(),
+    })
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Fields, A::Error> {
+                let mut fields = Vec::with_capacity(8);
+                while let Some(key) = map.next_key::<String>()? {
+                    if let Value(Some(value)) = map.next_value()? {
+                        fields.push((key, value));
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// A field's value as text; `None` for null and for what is no scalar.
+struct Value(Option<String>);
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct ValueVisitor;
+        macro_rules! text {
+            ($($name:ident($type:ty)),*) => {
+                $(fn $name<E>(self, value: $type) -> std::result::Result<Value, E> {
+                    Ok(Value(Some(value.to_string())))
+                })*
+            };
+        }
+        impl<'de> Visitor<'de> for ValueVisitor {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            text!(
+                visit_bool(bool),
+                visit_i64(i64),
+                visit_u64(u64),
+                visit_f64(f64),
+                visit_str(&str)
+            );
+
+            fn visit_string<E>(self, value: String) -> std::result::Result<Value, E> {
+                Ok(Value(Some(value)))
+            }
+
+            fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+                Ok(Value(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Value(None))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> std::result::Result<Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Value(None))
+            }
+        }
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests;

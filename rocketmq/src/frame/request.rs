@@ -1,0 +1,173 @@
+//! Requests, and how they are written.
+
+use std::fmt::Write as _;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{FLAG_ONEWAY, FLAG_RESPONSE};
+
+/// `MQVersion.V4_9_7`: both generations answer it in their plain form.
+const VERSION: i32 = 407;
+/// The one language name without a special meaning to any broker.
+const LANGUAGE: &str = "OTHER";
+
+/// A request: a code, named values, and a body.
+#[derive(Clone, Debug)]
+pub struct Request {
+    code: i32,
+    /// Names, and where their values end in `values`.
+    fields: Vec<(&'static str, usize)>,
+    values: String,
+    body: Bytes,
+}
+
+impl Request {
+    /// A request without fields or body.
+    #[must_use]
+    pub fn new(code: i32) -> Self {
+        Request {
+            code,
+            fields: Vec::new(),
+            values: String::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// The same with room for `fields` fields of `bytes` bytes together.
+    #[must_use]
+    pub(crate) fn with_capacity(code: i32, fields: usize, bytes: usize) -> Self {
+        Request {
+            code,
+            fields: Vec::with_capacity(fields),
+            values: String::with_capacity(bytes),
+            body: Bytes::new(),
+        }
+    }
+
+    /// Adds a field. `name` is plain ASCII without quotes.
+    #[must_use]
+    pub fn field(mut self, name: &'static str, value: impl std::fmt::Display) -> Self {
+        // Writing to a `String` cannot fail.
+        let _ = write!(self.values, "{value}");
+        self.fields.push((name, self.values.len()));
+        self
+    }
+
+    /// Adds a field that is text already.
+    #[must_use]
+    pub fn text(mut self, name: &'static str, value: &str) -> Self {
+        self.values.push_str(value);
+        self.fields.push((name, self.values.len()));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The request code.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.code
+    }
+
+    /// The frame without its body, and the body.
+    pub(crate) fn encode(self, opaque: i32, oneway: bool) -> (BytesMut, Bytes) {
+        let flag = if oneway { FLAG_ONEWAY } else { 0 };
+        let head = encode_head(
+            self.code,
+            opaque,
+            flag,
+            None,
+            self.fields.iter().scan(0, |start, &(name, end)| {
+                let value = &self.values[*start..end];
+                *start = end;
+                Some((name, value))
+            }),
+            self.values.len() + 16 * self.fields.len(),
+            self.body.len(),
+        );
+        (head, self.body)
+    }
+}
+
+/// A response without fields or body, for the brokers' own requests.
+pub(crate) fn encode_response(code: i32, opaque: i32, remark: &str) -> BytesMut {
+    encode_head(
+        code,
+        opaque,
+        FLAG_RESPONSE,
+        Some(remark),
+        std::iter::empty(),
+        remark.len(),
+        0,
+    )
+}
+
+fn encode_head<'a>(
+    code: i32,
+    opaque: i32,
+    flag: i32,
+    remark: Option<&str>,
+    fields: impl Iterator<Item = (&'static str, &'a str)>,
+    expected: usize,
+    body_length: usize,
+) -> BytesMut {
+    let mut out = BytesMut::with_capacity(192 + expected + expected / 2);
+    out.put_u64(0);
+    // Writing to a `BytesMut` cannot fail.
+    let _ = write!(
+        out,
+        "{{\"code\":{code},\"flag\":{flag},\"language\":\"{LANGUAGE}\",\"opaque\":{opaque},\
+         \"serializeTypeCurrentRPC\":\"JSON\",\"version\":{VERSION}"
+    );
+    if let Some(remark) = remark {
+        out.put_slice(b",\"remark\":");
+        put_string(&mut out, remark);
+    }
+    out.put_slice(b",\"extFields\":{");
+    for (index, (name, value)) in fields.enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        out.put_u8(b'"');
+        out.put_slice(name.as_bytes());
+        out.put_slice(b"\":");
+        put_string(&mut out, value);
+    }
+    out.put_slice(b"}}");
+    let header_length = out.len() - 8;
+    out[..4].copy_from_slice(&((4 + header_length + body_length) as u32).to_be_bytes());
+    // The top byte is the header's type: 0, JSON.
+    out[4..8].copy_from_slice(&(header_length as u32).to_be_bytes());
+    out
+}
+
+/// A JSON string. Only what JSON demands is escaped, so that most text is copied in one piece.
+fn put_string(out: &mut BytesMut, text: &str) {
+    out.put_u8(b'"');
+    let bytes = text.as_bytes();
+    let mut copied = 0;
+    for (index, &byte) in bytes.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.put_slice(&bytes[copied..index]);
+        copied = index + 1;
+        match byte {
+            b'"' => out.put_slice(b"\\\""),
+            b'\\' => out.put_slice(b"\\\\"),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                out.put_slice(b"\\u00");
+                out.put_slice(&digits);
+            }
+        }
+    }
+    out.put_slice(&bytes[copied..]);
+    out.put_u8(b'"');
+}

@@ -1,0 +1,360 @@
+//! What this client produces and consumes, and telling the brokers so (apache/rocketmq `HeartbeatData.java`).
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    client::{Client, Inner, TopicEntry},
+    codes::request,
+    error::{Error, Result},
+    frame::Request,
+    message::RETRY_PREFIX,
+};
+
+/// Producers and consumers of one client.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    state: Mutex<State>,
+    /// What the consumers of a group share, by group; the consumers know what it is.
+    handles: Mutex<HashMap<Arc<str>, Weak<dyn Any + Send + Sync>>>,
+    /// A heartbeat is wanted now.
+    pub(crate) wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By group and topic: how many, and the topic.
+    producers: HashMap<ProducerKey, (usize, Arc<TopicEntry>)>,
+    groups: HashMap<Arc<str>, Group>,
+}
+
+type ProducerKey = (Arc<str>, Arc<str>);
+
+#[derive(Debug)]
+struct Group {
+    topics: BTreeMap<Arc<str>, (Arc<TopicEntry>, SubscriptionData)>,
+    retry: SubscriptionData,
+    /// The group's members, or this client's connections, changed.
+    changed: Arc<Notify>,
+}
+
+/// `SubscriptionData.java`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SubscriptionData {
+    pub(crate) class_filter_mode: bool,
+    pub(crate) topic: Arc<str>,
+    pub(crate) sub_string: String,
+    pub(crate) tags_set: Vec<String>,
+    /// Java's `String.hashCode` of the tags: what the broker compares first.
+    pub(crate) code_set: Vec<i32>,
+    pub(crate) sub_version: u64,
+    pub(crate) expression_type: &'static str,
+}
+
+impl SubscriptionData {
+    /// `tags`: `*`, or tags separated by `||`.
+    pub(crate) fn new(topic: &Arc<str>, tags: &str) -> Self {
+        let tags_set: Vec<String> = if tags.trim() == "*" || tags.trim().is_empty() {
+            Vec::new()
+        } else {
+            tags.split("||")
+                .map(|tag| tag.trim().to_owned())
+                .filter(|tag| !tag.is_empty())
+                .collect()
+        };
+        SubscriptionData {
+            class_filter_mode: false,
+            topic: Arc::clone(topic),
+            sub_string: if tags_set.is_empty() {
+                "*".to_owned()
+            } else {
+                tags_set.join(" || ")
+            },
+            code_set: tags_set.iter().map(|tag| java_hash(tag)).collect(),
+            tags_set,
+            sub_version: now_ms(),
+            expression_type: "TAG",
+        }
+    }
+
+    /// Whether a message with this tag is wanted. The broker compares hashes only.
+    pub(crate) fn wants(&self, tag: Option<&str>) -> bool {
+        self.tags_set.is_empty() || tag.is_some_and(|tag| self.tags_set.iter().any(|t| t == tag))
+    }
+}
+
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(unit.into())
+    })
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+impl Registry {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn handles(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<dyn Any + Send + Sync>>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_producer(&self, group: &Arc<str>, entry: &Arc<TopicEntry>) {
+        let key = (Arc::clone(group), Arc::clone(&entry.topic));
+        let mut state = self.state();
+        state
+            .producers
+            .entry(key)
+            .or_insert((0, Arc::clone(entry)))
+            .0 += 1;
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn remove_producer(&self, group: &Arc<str>, topic: &Arc<str>) {
+        let key = (Arc::clone(group), Arc::clone(topic));
+        let mut state = self.state();
+        if let Some((count, _)) = state.producers.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                state.producers.remove(&key);
+            }
+        }
+    }
+
+    /// Adds a topic to a group; `changed` hears of the group's members.
+    pub(crate) fn subscribe(
+        &self,
+        group: &Arc<str>,
+        entry: Arc<TopicEntry>,
+        data: SubscriptionData,
+        changed: &Arc<Notify>,
+    ) {
+        let mut state = self.state();
+        let retry: Arc<str> = format!("{RETRY_PREFIX}{group}").into();
+        let group = state
+            .groups
+            .entry(Arc::clone(group))
+            .or_insert_with(|| Group {
+                topics: BTreeMap::new(),
+                retry: SubscriptionData::new(&retry, "*"),
+                changed: Arc::clone(changed),
+            });
+        if !Arc::ptr_eq(&group.changed, changed) {
+            // Left over from consumers that are just being dropped.
+            group.topics.clear();
+            group.changed = Arc::clone(changed);
+        }
+        group.topics.insert(Arc::clone(&data.topic), (entry, data));
+    }
+
+    /// Takes a topic out of a group.
+    pub(crate) fn unsubscribe(&self, group: &str, topic: &str, changed: &Arc<Notify>) {
+        let mut state = self.state();
+        if let Some(entry) = state.groups.get_mut(group)
+            && Arc::ptr_eq(&entry.changed, changed)
+        {
+            entry.topics.remove(topic);
+            if entry.topics.is_empty() {
+                state.groups.remove(group);
+            }
+        }
+    }
+
+    pub(crate) fn members_changed(&self, group: &str) {
+        if let Some(group) = self.state().groups.get(group) {
+            group.changed.notify_one();
+        }
+    }
+
+    /// The heartbeat's body, and where to send it; nothing when there is nobody to speak for.
+    fn heartbeat(&self, client_id: &str) -> Option<(String, Vec<Arc<str>>)> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Heartbeat<'a> {
+            #[serde(rename = "clientID")]
+            client_id: &'a str,
+            producer_data_set: Vec<ProducerData<'a>>,
+            consumer_data_set: Vec<ConsumerData<'a>>,
+            heartbeat_fingerprint: i32,
+            without_sub: bool,
+        }
+        #[derive(Eq, Ord, PartialEq, PartialOrd, Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ProducerData<'a> {
+            group_name: &'a str,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ConsumerData<'a> {
+            group_name: &'a str,
+            consume_type: &'a str,
+            message_model: &'a str,
+            consume_from_where: &'a str,
+            subscription_data_set: Vec<&'a SubscriptionData>,
+            unit_mode: bool,
+        }
+        let state = self.state();
+        let mut addresses = Vec::new();
+        let mut producers: Vec<_> = state
+            .producers
+            .iter()
+            .map(|((group, _), (_, entry))| {
+                addresses.extend(entry.routed().route.masters().cloned());
+                ProducerData { group_name: group }
+            })
+            .collect();
+        producers.sort_unstable();
+        producers.dedup();
+        let consumers: Vec<_> = state
+            .groups
+            .iter()
+            .map(|(name, group)| {
+                for (entry, _) in group.topics.values() {
+                    let routed = entry.routed();
+                    let brokers = routed.route.brokers.iter();
+                    addresses.extend(brokers.flat_map(|b| b.addresses.values().cloned()));
+                }
+                ConsumerData {
+                    group_name: name,
+                    consume_type: "CONSUME_PASSIVELY",
+                    message_model: "CLUSTERING",
+                    consume_from_where: "CONSUME_FROM_FIRST_OFFSET",
+                    subscription_data_set: (group.topics.values().map(|(_, data)| data))
+                        .chain([&group.retry])
+                        .collect(),
+                    unit_mode: false,
+                }
+            })
+            .collect();
+        if producers.is_empty() && consumers.is_empty() {
+            return None;
+        }
+        let body = serde_json::to_string(&Heartbeat {
+            client_id,
+            producer_data_set: producers,
+            consumer_data_set: consumers,
+            heartbeat_fingerprint: 0,
+            without_sub: false,
+        });
+        addresses.sort_unstable();
+        addresses.dedup();
+        // Strings and numbers always serialize.
+        body.ok().map(|body| (body, addresses))
+    }
+}
+
+/// How a heartbeat went.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Beaten {
+    taken: usize,
+    failed: Option<Error>,
+}
+
+impl Beaten {
+    /// # Errors
+    /// The last failure, when no broker took it.
+    pub(crate) fn any(self) -> Result<()> {
+        match self.failed {
+            Some(error) if self.taken == 0 => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Sends one heartbeat to every broker concerned.
+pub(crate) async fn beat(client: &Client) -> Beaten {
+    let mut beaten = Beaten::default();
+    let Some((body, addresses)) = client.registry().heartbeat(client.client_id()) else {
+        return beaten;
+    };
+    for address in addresses {
+        let request = Request::new(request::HEART_BEAT).body(body.clone());
+        match client.call(&address, "heartbeat", request).await {
+            Ok(_) => beaten.taken += 1,
+            Err(error) => {
+                tracing::debug!(%error, "heartbeat failed");
+                beaten.failed = Some(error);
+            }
+        }
+    }
+    beaten
+}
+
+/// Beats every so often, and at once when woken, but not more than ten times a second.
+pub(crate) async fn run(inner: Weak<Inner>, registry: Arc<Registry>, every: Duration) {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    loop {
+        let begun = Instant::now();
+        let woken = tokio::time::timeout(every, registry.wake.notified())
+            .await
+            .is_ok();
+        if woken {
+            tokio::time::sleep(SHORTEST.saturating_sub(begun.elapsed())).await;
+        }
+        let Some(client) = Client::upgrade(&inner) else {
+            return;
+        };
+        let beaten = beat(&client).await;
+        if woken {
+            // A connection came or went: the members as the broker sees them may have changed.
+            let groups: Vec<_> = {
+                let state = registry.state();
+                state
+                    .groups
+                    .values()
+                    .map(|group| Arc::clone(&group.changed))
+                    .collect()
+            };
+            for changed in groups {
+                changed.notify_one();
+            }
+        }
+        if let Some(error) = beaten.failed {
+            tracing::warn!(%error, "a broker did not take the heartbeat");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            registry.wake.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_hashed_as_java_does() {
+        assert_eq!(java_hash("TagA"), 2_598_919);
+        assert_eq!(java_hash(""), 0);
+        assert_eq!(java_hash("中文"), 646_394);
+        assert_eq!(java_hash("a much longer tag that overflows"), {
+            "a much longer tag that overflows"
+                .bytes()
+                .fold(0i64, |h, b| (h * 31 + i64::from(b)) & 0xffff_ffff) as u32 as i32
+        });
+    }
+
+    #[test]
+    fn subscriptions_want_their_tags_only() {
+        let topic = "t".into();
+        let all = SubscriptionData::new(&topic, "*");
+        assert!(all.wants(None) && all.wants(Some("a")));
+        let some = SubscriptionData::new(&topic, " a||b ");
+        assert_eq!(some.sub_string, "a || b");
+        assert!(some.wants(Some("a")) && some.wants(Some("b")));
+        assert!(!some.wants(None) && !some.wants(Some("c")));
+    }
+}

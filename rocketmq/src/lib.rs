@@ -1,0 +1,30 @@
+//! A lean async client of the Apache RocketMQ remoting protocol, for brokers 4.9 and 5.x.
+//!
+//! [`Client`] holds connections, routes and heartbeats for one process and one cluster; [`Producer`] sends to a topic, [`Consumer`]
+//! reads one as a member of a group.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod codes;
+pub mod fastjson;
+pub mod frame;
+pub mod message;
+pub mod route;
+
+mod client;
+mod connection;
+mod consumer;
+mod error;
+mod heartbeat;
+mod name_server;
+mod pool;
+mod producer;
+
+pub use admin::Admin;
+pub use client::{Client, ClientOptions};
+pub use consumer::{Consumer, ConsumerOptions, Delivery, Token};
+pub use error::{Error, ErrorKind, Persisted, Result};
+pub use frame::{Command, Fields, Request};
+pub use message::{DelayLevel, Message, ReceivedMessage};
+pub use producer::{Producer, ProducerOptions, SendResult, StoreStatus};
+pub use route::{Broker, BrokerQueues, ClusterInfo, MessageQueue, TopicRoute};

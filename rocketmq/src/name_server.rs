@@ -1,0 +1,112 @@
+//! Asking one of several name servers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    codes::response,
+    error::{Error, ErrorKind, Result},
+    frame::{Command, Request},
+    pool::Pool,
+};
+
+#[derive(Debug)]
+pub(crate) struct NameServers {
+    addresses: Vec<Arc<str>>,
+    /// The one that answered last.
+    current: AtomicUsize,
+}
+
+impl NameServers {
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] unless every address is `host:port` and there is one.
+    pub(crate) fn new(addresses: &[String]) -> Result<NameServers> {
+        if addresses.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "no name server address: give at least one host:port",
+            ));
+        }
+        for address in addresses {
+            let valid = address.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+            });
+            if !valid {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("the name server address {address:?} should be host:port"),
+                ));
+            }
+        }
+        Ok(NameServers {
+            addresses: addresses
+                .iter()
+                .map(|address| address.as_str().into())
+                .collect(),
+            current: AtomicUsize::new(0),
+        })
+    }
+
+    /// Asks the one that answered last, then the others.
+    ///
+    /// # Errors
+    /// What the last one asked said, or, if any answered as no name server does, that.
+    pub(crate) async fn invoke(
+        &self,
+        pool: &Pool,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<(Command, Arc<str>)> {
+        let first = self.current.load(Ordering::Relaxed);
+        let mut failed: Option<Error> = None;
+        for step in 0..self.addresses.len() {
+            let index = (first + step) % self.addresses.len();
+            let address = &self.addresses[index];
+            match ask(pool, address, request.clone(), timeout).await {
+                Ok(command) => {
+                    self.current.store(index, Ordering::Relaxed);
+                    return Ok((command, Arc::clone(address)));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "name server failed");
+                    if failed
+                        .as_ref()
+                        .is_none_or(|e| e.kind() != ErrorKind::NotNameServer)
+                    {
+                        failed = Some(error);
+                    }
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::new(ErrorKind::InvalidInput, "no name server address")))
+    }
+}
+
+async fn ask(
+    pool: &Pool,
+    address: &Arc<str>,
+    request: Request,
+    timeout: Duration,
+) -> Result<Command> {
+    let (connection, _) = pool.get(address).await?;
+    let stranger = |why: &str| {
+        Error::new(
+            ErrorKind::NotNameServer,
+            format!("this is no RocketMQ name server: {why}; check host and port"),
+        )
+        .with_address(address)
+    };
+    match connection.invoke(request, timeout).await {
+        Ok(command) if command.code == response::REQUEST_CODE_NOT_SUPPORTED => {
+            Err(stranger("it does not know the request (a broker?)"))
+        }
+        Ok(command) => Ok(command),
+        Err(error) if error.kind() == ErrorKind::Protocol => Err(stranger(error.message())),
+        Err(error) => Err(error),
+    }
+}

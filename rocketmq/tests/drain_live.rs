@@ -1,0 +1,102 @@
+//! The proof of drain against real brokers: random situations with messages that wait, are retried, delayed, half or timers, looked at all the
+//! time while they move. The test knows what is owed; no look may know less, and once nothing is owed, looks have to say so soon.
+//!
+//! `scripts/rocketmq up`, then the environment from `.clusters/env`. `CROSSFADE_DRAIN_SITUATIONS` (default 8) is how many on both clusters together,
+//! `CROSSFADE_DRAIN_SEED` the seed.
+#![allow(clippy::print_stdout)]
+
+#[path = "drain/raw.rs"]
+mod raw;
+#[path = "drain/situation.rs"]
+mod situation;
+
+use std::{
+    env,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crossfade_rocketmq::{Admin, Client, ClientOptions};
+use tokio::task::JoinSet;
+
+use crate::situation::{Cluster, Outcome, run};
+
+/// At the same time on one cluster.
+const AT_ONCE: usize = 40;
+
+async fn cluster(name: &'static str) -> Option<Cluster> {
+    let Ok(address) = env::var(name) else {
+        let forbidden = env::var("CROSSFADE_TEST_NO_SKIP").is_ok_and(|value| value == "1");
+        assert!(!forbidden, "no broker ({name}), and nothing may be skipped");
+        println!("skipped: drain proof: no broker ({name})");
+        return None;
+    };
+    let address = address.strip_prefix("rocketmq://").expect("rocketmq://");
+    let servers = address.split('?').next().unwrap_or_default();
+    let servers: Vec<String> = servers.split(';').map(str::to_owned).collect();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let stamp = since.as_nanos();
+    let mut options = ClientOptions::new(servers, format!("drain-{stamp}"));
+    options.request_timeout = Duration::from_secs(20);
+    let client = Client::new(options).unwrap();
+    let admin = Admin::new(&client);
+    let masters = admin.masters().await.unwrap();
+    let info = admin.runtime_info(&masters[0].address).await.unwrap();
+    Some(Cluster {
+        name,
+        timers: info["brokerVersionDesc"].starts_with("V5"),
+        client,
+        admin,
+        masters,
+        stamp,
+    })
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_situations_are_never_called_drained_too_early_and_always_at_last() {
+    let situations = number("CROSSFADE_DRAIN_SITUATIONS", 8).max(2);
+    let seed = number("CROSSFADE_DRAIN_SEED", 1);
+    let mut clusters = JoinSet::new();
+    for name in ["CROSSFADE_TEST_SOURCE", "CROSSFADE_TEST_TARGET"] {
+        let Some(cluster) = cluster(name).await else {
+            return;
+        };
+        let own_seed = seed.wrapping_mul(2) + u64::from(cluster.timers);
+        clusters.spawn(on(cluster, situations / 2, own_seed));
+    }
+    let mut all = Outcome::default();
+    while let Some(outcome) = clusters.join_next().await {
+        all.add(&outcome.unwrap());
+    }
+    println!("seed {seed}: {all:?}");
+    assert_eq!(all.false_drained, 0, "{:?}", all.examples);
+    assert_eq!(all.counted_too_few, 0, "{:?}", all.examples);
+    assert_eq!(all.never_drained, 0, "{:?}", all.examples);
+    assert!(all.looks_while_owed > 0 && all.situations >= situations / 2 * 2);
+}
+
+async fn on(cluster: Cluster, situations: u64, seed: u64) -> Outcome {
+    let begun = Instant::now();
+    let mut running = JoinSet::new();
+    let mut all = Outcome::default();
+    for number in 0..situations {
+        if running.len() >= AT_ONCE {
+            let outcome: Option<Result<Outcome, _>> = running.join_next().await;
+            all.add(&outcome.unwrap().unwrap());
+        }
+        running.spawn(run(cluster.clone(), number, seed));
+        // Not all at the same point of the brokers' rounds.
+        tokio::time::sleep(Duration::from_millis(137)).await;
+    }
+    while let Some(outcome) = running.join_next().await {
+        all.add(&outcome.unwrap());
+    }
+    println!("{} in {:?}: {all:?}", cluster.name, begun.elapsed());
+    all
+}

@@ -1,0 +1,23 @@
+//! What a backend can do; it chooses which behaviour tests run.
+
+use std::time::Duration;
+
+/// What a backend can do.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Capability {
+    /// A topic can be made to refuse every send.
+    pub seal: bool,
+    /// Messages can be delivered later.
+    pub delayed_send: bool,
+    /// Subscriptions can filter by tag.
+    pub tags: bool,
+    /// [`Backlog::delayed`](super::Backlog::delayed) is known.
+    pub counts_delayed: bool,
+    /// [`Backlog::half`](super::Backlog::half) is known.
+    pub counts_half: bool,
+    /// The largest body, where there is a limit.
+    pub max_body_bytes: Option<usize>,
+    /// The shortest time between a nack and the next delivery.
+    pub shortest_redelivery: Duration,
+}

@@ -1,0 +1,130 @@
+//! Administrative calls behind delays and stalls.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::control::FaultControl;
+use crate::{
+    BoxFuture,
+    backend::{
+        BackendAdmin, Backlog, ConnectedClient, GroupMembers, QueueId, TopicDescription,
+        TopicSettings,
+    },
+    error::Result,
+    side::Access,
+};
+
+#[derive(Debug)]
+pub(super) struct FaultAdmin {
+    pub(super) inner: Arc<dyn BackendAdmin>,
+    pub(super) control: FaultControl,
+}
+
+impl FaultAdmin {
+    /// Makes `call` once the cluster answers.
+    fn then<'a, T: Send + 'a>(
+        &'a self,
+        operation: &'static str,
+        call: impl FnOnce(&'a dyn BackendAdmin) -> BoxFuture<'a, Result<T>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T>> {
+        Box::pin(async move {
+            self.control.bounded_gate(operation).await?;
+            call(&*self.inner).await
+        })
+    }
+}
+
+impl BackendAdmin for FaultAdmin {
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        self.then("topics", |admin| admin.topics())
+    }
+
+    fn topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<TopicDescription>>> {
+        self.then("topic", move |admin| admin.topic(topic))
+    }
+
+    fn create_topic<'a>(&'a self, topic: &'a str, queues: u32) -> BoxFuture<'a, Result<()>> {
+        self.then("create topic", move |admin| {
+            admin.create_topic(topic, queues)
+        })
+    }
+
+    fn delete_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.then("delete topic", move |admin| admin.delete_topic(topic))
+    }
+
+    fn create_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.then("create group", move |admin| admin.create_group(group))
+    }
+
+    fn group_exists<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.then("group exists", move |admin| admin.group_exists(group))
+    }
+
+    fn groups<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
+        self.then("groups", move |admin| admin.groups(topic))
+    }
+
+    fn set_access<'a>(
+        &'a self,
+        topic: &'a str,
+        settings: &'a TopicSettings,
+        access: Access,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.then("set access", move |admin| {
+            admin.set_access(topic, settings, access)
+        })
+    }
+
+    fn commit_first_offsets<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        settings: &'a TopicSettings,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.then("commit first offsets", move |admin| {
+            admin.commit_first_offsets(topic, group, settings)
+        })
+    }
+
+    fn backlog<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        settings: &'a TopicSettings,
+    ) -> BoxFuture<'a, Result<Backlog>> {
+        self.then("backlog", move |admin| {
+            admin.backlog(topic, group, settings)
+        })
+    }
+
+    fn backlogs<'a>(
+        &'a self,
+        topic: &'a str,
+        groups: &'a [Arc<str>],
+        settings: &'a TopicSettings,
+    ) -> BoxFuture<'a, Result<BTreeMap<Arc<str>, Backlog>>> {
+        self.then("backlog", move |admin| {
+            admin.backlogs(topic, groups, settings)
+        })
+    }
+
+    fn ends<'a>(
+        &'a self,
+        topic: &'a str,
+        settings: &'a TopicSettings,
+    ) -> BoxFuture<'a, Result<BTreeMap<QueueId, u64>>> {
+        self.then("ends", move |admin| admin.ends(topic, settings))
+    }
+
+    fn members<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<GroupMembers>> {
+        self.then("members", move |admin| admin.members(group))
+    }
+
+    fn pops<'a>(&'a self, topic: &'a str, group: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.then("pops", move |admin| admin.pops(topic, group))
+    }
+
+    fn producers(&self) -> BoxFuture<'_, Result<Option<Vec<ConnectedClient>>>> {
+        self.then("producers", |admin| admin.producers())
+    }
+}

@@ -1,0 +1,186 @@
+//! What goes wrong, and the handle that says so.
+
+use std::{
+    collections::VecDeque,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a call without a timeout of its own waits for a stalled cluster before it ends with `Unavailable`.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest delay of [`FaultRules`]; longer ones are cut to it.
+pub const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
+
+/// What becomes of one send.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SendFate {
+    /// Nothing special.
+    Passed,
+    /// Not stored, and the caller knows: `Unavailable`, `Persisted::No`.
+    Refused,
+    /// Stored, but the answer is lost: `Timeout`, `Persisted::Maybe`, after the send's timeout.
+    AnswerLost,
+    /// Not stored, and the caller cannot know: `Timeout`, `Persisted::Maybe`, after the send's timeout.
+    RequestLost,
+    /// As [`Self::RequestLost`] for the caller, but stored [`FaultRules::late_by`] after the timeout.
+    Late,
+    /// Stored twice; the answer is the first one's.
+    Duplicated,
+}
+
+/// What goes wrong, and how often. The default is: nothing.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultRules {
+    /// How long each call takes longer, drawn evenly. Default: 0.
+    pub delay: RangeInclusive<Duration>,
+    /// Fates of sends with their share, 0.0 to 1.0. What is left passes. Default: empty.
+    pub sends: Vec<(SendFate, f64)>,
+    /// When a [`SendFate::Late`] message is stored, counted from the send's timeout. Default: 1 s.
+    pub late_by: Duration,
+}
+
+impl Default for FaultRules {
+    fn default() -> Self {
+        FaultRules {
+            delay: Duration::ZERO..=Duration::ZERO,
+            sends: Vec::new(),
+            late_by: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Changes the rules at run time. Clones are the same control.
+#[derive(Clone, Debug)]
+pub struct FaultControl {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    stalled: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    rules: FaultRules,
+    script: VecDeque<SendFate>,
+    rng: StdRng,
+}
+
+impl FaultControl {
+    /// No faults yet.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        FaultControl {
+            shared: Arc::new(Shared {
+                state: Mutex::new(State {
+                    rules: FaultRules::default(),
+                    script: VecDeque::new(),
+                    rng: StdRng::seed_from_u64(seed),
+                }),
+                stalled: watch::Sender::new(false),
+            }),
+        }
+    }
+
+    /// Replaces the rules, for calls that begin from now on.
+    pub fn set_rules(&self, rules: FaultRules) {
+        self.state().rules = rules;
+    }
+
+    /// The fates of the next sends, in order, before the rules decide again. Adds to what is still waiting.
+    pub fn script(&self, fates: impl IntoIterator<Item = SendFate>) {
+        self.state().script.extend(fates);
+    }
+
+    /// From now on the cluster answers nothing.
+    pub fn stall(&self) {
+        self.shared.stalled.send_replace(true);
+    }
+
+    /// The cluster answers again; calls that still wait go on.
+    pub fn resume(&self) {
+        self.shared.stalled.send_replace(false);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        let state = self.shared.state.lock();
+        // A panic elsewhere leaves rules and seed usable.
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fate(&self) -> SendFate {
+        let state = &mut *self.state();
+        if let Some(fate) = state.script.pop_front() {
+            return fate;
+        }
+        if state.rules.sends.is_empty() {
+            return SendFate::Passed;
+        }
+        let mut draw: f64 = state.rng.random();
+        for (fate, share) in &state.rules.sends {
+            if draw < *share {
+                return *fate;
+            }
+            draw -= share;
+        }
+        SendFate::Passed
+    }
+
+    fn delay(&self) -> Duration {
+        let state = &mut *self.state();
+        let least = (*state.rules.delay.start()).min(MAX_DELAY);
+        let most = (*state.rules.delay.end()).min(MAX_DELAY);
+        if most <= least {
+            return least;
+        }
+        least + (most - least).mul_f64(state.rng.random())
+    }
+
+    pub(super) fn late_by(&self) -> Duration {
+        self.state().rules.late_by.min(MAX_DELAY)
+    }
+
+    /// Passes once delay and stall are over.
+    pub(super) async fn gate(&self) {
+        let delay = self.delay();
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        let mut stalled = self.shared.stalled.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _ = stalled.wait_for(|stalled| !stalled).await;
+    }
+
+    /// Resolves when a stall begins, at once during one.
+    pub(super) async fn stalled(&self) {
+        let mut stalled = self.shared.stalled.subscribe();
+        // As above.
+        let _ = stalled.wait_for(|stalled| *stalled).await;
+    }
+
+    /// [`Self::gate`] for calls that have no timeout of their own.
+    pub(super) async fn bounded_gate(&self, operation: &'static str) -> Result<()> {
+        // The delay is part of the rules, so it does not count.
+        let bound = STALL_TIMEOUT + MAX_DELAY.min(*self.state().rules.delay.end());
+        timeout(bound, self.gate()).await.map_err(|_| {
+            Error::new(
+                ErrorKind::Unavailable,
+                operation,
+                "the cluster is stalled (fault injection)",
+            )
+        })
+    }
+}

@@ -1,0 +1,279 @@
+//! One member of a group: its queues, and what it has handed out.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    config::MemoryConfig,
+    cursor::{CommittedOffset, Cursor, CursorKey},
+    group::Leave,
+    lock,
+    topic::{Queue, Record},
+};
+use crate::backend::AckToken;
+
+/// How far a member reads ahead of its first message that is not done (RocketMQ `consumeConcurrentlyMaxSpan`).
+const MAX_SPAN: usize = 2000;
+
+#[derive(Debug)]
+pub(super) struct Member {
+    number: u64,
+    client_id: String,
+    topic: Arc<str>,
+    /// `None`: all.
+    tags: Option<BTreeSet<String>>,
+    max_outstanding: usize,
+    wake: Arc<Notify>,
+    state: Mutex<MemberState>,
+}
+
+#[derive(Debug, Default)]
+struct MemberState {
+    /// Sorted by key.
+    cursors: Vec<Cursor>,
+    /// Which cursor is asked first: the one after the last that was.
+    turn: usize,
+    outstanding: HashMap<u64, (CursorKey, u64)>,
+    tokens: u64,
+    closed: bool,
+}
+
+/// A record that was handed out.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) record: Arc<Record>,
+    pub(super) queue: u32,
+    pub(super) offset: u64,
+    pub(super) token: AckToken,
+}
+
+/// What one look at the queues gave.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    pub(super) taken: Vec<Taken>,
+    /// When the first delayed message comes due.
+    pub(super) next_due: Option<Instant>,
+    pub(super) closed: bool,
+}
+
+impl Member {
+    pub(super) fn new(
+        number: u64,
+        client_id: &str,
+        topic: Arc<str>,
+        tags: Option<&str>,
+        max_outstanding: usize,
+    ) -> Self {
+        Member {
+            number,
+            client_id: client_id.into(),
+            topic,
+            tags: tags.and_then(parse_tags),
+            max_outstanding: max_outstanding.max(1),
+            wake: Arc::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    pub(super) fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    pub(super) fn order(&self) -> (&str, u64) {
+        (&self.client_id, self.number)
+    }
+
+    /// Resolves after the next [`Self::wake`], at once if there was one since the last call.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The numbers of the topic's queues that it reads.
+    pub(super) fn assigned(&self) -> Vec<u32> {
+        let state = lock(&self.state);
+        let cursors = state.cursors.iter().filter(|cursor| !cursor.key.retry);
+        cursors.map(|cursor| cursor.key.queue).collect()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+
+    /// Refuses everything from now on; says whether it did so before.
+    pub(super) fn close(&self) -> bool {
+        let closed = std::mem::replace(&mut lock(&self.state).closed, true);
+        self.wake();
+        closed
+    }
+
+    /// Takes away the queues for which `stays` is false. What they had handed out is stale from now on.
+    pub(super) fn revoke(&self, stays: impl Fn(&Cursor) -> bool, how: Leave) {
+        let MemberState {
+            cursors,
+            outstanding,
+            ..
+        } = &mut *lock(&self.state);
+        cursors.retain(|cursor| {
+            let stays = stays(cursor);
+            if !stays {
+                cursor.queue.remove_reader(self.number);
+                outstanding.retain(|_, (key, _)| *key != cursor.key);
+                match how {
+                    Leave::Close => cursor.committed.flush(),
+                    Leave::Crash => cursor.committed.forget(Instant::now()),
+                }
+            }
+            stays
+        });
+    }
+
+    /// Gives a queue, to be read from the committed offset on, or from the first message; one that it has is left alone.
+    pub(super) fn give(
+        &self,
+        key: CursorKey,
+        queue: &Arc<Queue>,
+        committed: &Arc<CommittedOffset>,
+        now: Instant,
+    ) {
+        let mut state = lock(&self.state);
+        if let Err(place) = state
+            .cursors
+            .binary_search_by_key(&key, |cursor| cursor.key)
+        {
+            let start = committed.get(now).unwrap_or(0);
+            let cursor = Cursor::new(key, queue.clone(), committed.clone(), start);
+            queue.add_reader(self.number, &self.wake);
+            state.cursors.insert(place, cursor);
+        }
+    }
+
+    /// Hands out at most `max` messages.
+    pub(super) fn take(&self, max: usize, config: &MemoryConfig) -> Look {
+        let now = Instant::now();
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let mut look = Look {
+            closed: state.closed,
+            ..Look::default()
+        };
+        if state.closed {
+            // One permit wakes one task: pass it on to the next.
+            self.wake();
+            return look;
+        }
+        let mut records = Vec::new();
+        let turns = state.cursors.len();
+        for turn in 0..turns {
+            let index = (state.turn + turn) % turns;
+            let cursor = &mut state.cursors[index];
+            loop {
+                let room = self
+                    .max_outstanding
+                    .saturating_sub(state.outstanding.len())
+                    .min(max - look.taken.len())
+                    .min(
+                        MAX_SPAN
+                            .max(self.max_outstanding)
+                            .saturating_sub(cursor.span()),
+                    );
+                if room == 0 {
+                    break;
+                }
+                let due = cursor.queue.read(cursor.next(), room, now, &mut records);
+                if records.is_empty() {
+                    look.next_due = look.next_due.into_iter().chain(due).min();
+                    break;
+                }
+                for record in records.drain(..) {
+                    let offset = cursor.hand_out();
+                    if !cursor.key.retry && !self.wants(&record) {
+                        if let Some(end) = cursor.finish(offset) {
+                            cursor.committed.stage(end, now, config.commit_interval);
+                        }
+                        continue;
+                    }
+                    // Other members' tokens differ in the upper half.
+                    let token = self.number << 40 | state.tokens;
+                    state.tokens += 1;
+                    state.outstanding.insert(token, (cursor.key, offset));
+                    look.taken.push(Taken {
+                        record,
+                        queue: cursor.key.queue,
+                        offset,
+                        token: AckToken(token),
+                    });
+                }
+            }
+            if look.taken.len() == max {
+                state.turn = index + 1;
+                // There may be more, and one permit has woken one task only.
+                self.wake();
+                break;
+            }
+        }
+        look
+    }
+
+    /// Ends an outstanding delivery; `before` runs first, under the lock, so that no rebalance comes in between. `None` when the token
+    /// is not outstanding here.
+    pub(super) fn finish(
+        &self,
+        token: AckToken,
+        config: &MemoryConfig,
+        before: impl FnOnce(&Arc<Record>),
+    ) -> Option<()> {
+        let mut state = lock(&self.state);
+        let (key, offset) = *state.outstanding.get(&token.0)?;
+        let was_full = state.outstanding.len() >= self.max_outstanding;
+        let index = state
+            .cursors
+            .binary_search_by_key(&key, |cursor| cursor.key)
+            .ok()?;
+        let cursor = &mut state.cursors[index];
+        let was_wide = cursor.span() >= MAX_SPAN;
+        before(&cursor.queue.get(offset)?);
+        if let Some(end) = cursor.finish(offset) {
+            cursor
+                .committed
+                .stage(end, Instant::now(), config.commit_interval);
+        }
+        state.outstanding.remove(&token.0);
+        if was_full || was_wide {
+            self.wake();
+        }
+        Some(())
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let Some(tags) = &self.tags else { return true };
+        let tag = record.message.tag.as_deref();
+        tag.is_some_and(|tag| tags.contains(tag))
+    }
+}
+
+/// RocketMQ's tag expression: `a || b`; nothing or `*` is everything.
+fn parse_tags(expression: &str) -> Option<BTreeSet<String>> {
+    let tags: BTreeSet<_> = expression
+        .split("||")
+        .map(str::trim)
+        .filter(|tag| !tag.is_empty())
+        .map(str::to_owned)
+        .collect();
+    (!tags.is_empty() && !tags.contains("*")).then_some(tags)
+}

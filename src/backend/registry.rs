@@ -1,0 +1,56 @@
+//! From an address to a backend: the one place that names every implementation.
+
+use std::sync::Arc;
+
+use super::{Backend, address::Address};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Connects to the cluster at `address` (see [`Address`]) under `client_id`, the id that the brokers will list.
+///
+/// # Errors
+/// `InvalidConfig` when the address or the id cannot be used, `Unsupported` when this build has no backend for the scheme (the message
+/// names the cargo feature), `Unavailable` and `PermissionDenied` from the cluster.
+///
+/// # Cancellation
+/// Leaves nothing behind.
+pub async fn open(address: &str, client_id: &str) -> Result<Arc<dyn Backend>> {
+    check_client_id(client_id)?;
+    let address: Address = address.parse()?;
+    match address {
+        #[cfg(feature = "memory")]
+        Address::Memory(address) => {
+            let config = super::memory::MemoryConfig {
+                auto_create_topics: address.auto_create,
+                ..Default::default()
+            };
+            Ok(super::memory::MemoryCluster::named_or(&address.name, config).backend(client_id))
+        }
+        #[cfg(feature = "rocketmq")]
+        Address::Rocketmq(address) => {
+            super::rocketmq::RocketmqBackend::connect(&address, client_id).await
+        }
+        #[cfg(not(all(feature = "memory", feature = "rocketmq")))]
+        address => Err(Error::new(
+            ErrorKind::Unsupported,
+            "open a cluster",
+            format!(
+                "this build has no backend for {scheme}://; build it with the cargo feature `{scheme}`",
+                scheme = address.scheme()
+            ),
+        )),
+    }
+}
+
+fn check_client_id(client_id: &str) -> Result<()> {
+    if client_id.is_empty() || client_id.len() > 255 || client_id.chars().any(char::is_control) {
+        return Err(Error::new(
+            ErrorKind::InvalidConfig,
+            "open a cluster",
+            format!(
+                "the client id must be 1 to 255 bytes of text without control characters; this one has {} bytes",
+                client_id.len()
+            ),
+        ));
+    }
+    Ok(())
+}

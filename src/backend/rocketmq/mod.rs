@@ -1,0 +1,97 @@
+#![doc = include_str!("docs.md")]
+
+mod admin;
+mod config;
+mod consumer;
+mod error;
+mod producer;
+
+use std::sync::Arc;
+
+use crossfade_rocketmq::{Admin, Client, ClientOptions};
+
+use self::{
+    admin::RocketmqAdmin, consumer::RocketmqConsumer, error::convert, producer::RocketmqProducer,
+};
+use super::{
+    Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Subscription,
+    address::RocketmqAddress,
+};
+use crate::{
+    BoxFuture,
+    error::{ErrorKind, Result},
+};
+
+/// One RocketMQ cluster, seen by one client.
+#[derive(Debug)]
+pub struct RocketmqBackend {
+    client: Client,
+    /// One for all: it remembers what waits on the brokers.
+    admin: Admin,
+}
+
+impl RocketmqBackend {
+    /// Connects to the first name server that answers.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Timeout` when none answers, `InvalidConfig` when one is no RocketMQ name server, `Unsupported` for credentials.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub async fn connect(address: &RocketmqAddress, client_id: &str) -> Result<Arc<dyn Backend>> {
+        const OPERATION: &str = "open a cluster";
+        let failed = |error| convert(OPERATION, ErrorKind::InvalidConfig, error);
+        let servers = config::name_servers(address)?;
+        let client = Client::new(ClientOptions::new(servers, client_id)).map_err(failed)?;
+        client.cluster_info().await.map_err(failed)?;
+        let admin = Admin::new(&client);
+        Ok(Arc::new(RocketmqBackend { client, admin }))
+    }
+}
+
+impl Backend for RocketmqBackend {
+    fn scheme(&self) -> &'static str {
+        "rocketmq"
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            seal: true,
+            delayed_send: true,
+            tags: true,
+            counts_delayed: true,
+            counts_half: true,
+            max_body_bytes: Some(config::MAX_BODY_BYTES),
+            shortest_redelivery: config::SHORTEST_REDELIVERY,
+        }
+    }
+
+    fn client_id(&self) -> &str {
+        self.client.client_id()
+    }
+
+    fn producer<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
+        Box::pin(async move {
+            let producer = RocketmqProducer::new(&self.client, topic).await?;
+            Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
+        })
+    }
+
+    fn consumer<'a>(
+        &'a self,
+        subscription: &'a Subscription,
+    ) -> BoxFuture<'a, Result<Arc<dyn BackendConsumer>>> {
+        Box::pin(async move {
+            let consumer = RocketmqConsumer::new(&self.client, subscription).await?;
+            Ok(Arc::new(consumer) as Arc<dyn BackendConsumer>)
+        })
+    }
+
+    fn admin(&self) -> Arc<dyn BackendAdmin> {
+        Arc::new(RocketmqAdmin::new(&self.admin))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.client.close() })
+    }
+}

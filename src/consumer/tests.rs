@@ -1,0 +1,438 @@
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Consumer, ConsumerOptions};
+use crate::{
+    BoxFuture, Delivery, Error, ErrorKind, IdempotencyKey, Message, Side,
+    control::ContactState,
+    dedup::{Claim, DedupStore, MemoryDedup, Owner},
+    error::Result,
+    fixture::{GROUP, TOPIC, World, kind_of, nothing, one, within},
+    side::Access,
+    stage::Stage,
+};
+
+/// One message to each side, under the same key.
+async fn send_twins(world: &World) {
+    let key = IdempotencyKey::new("twin").unwrap();
+    let producer = world.producer();
+    for side in Side::BOTH {
+        world.publish(Stage::DualWrite, side.index() as u32 * 10_000);
+        let message = Message::new("a").with_idempotency_key(key.clone());
+        assert_eq!(producer.send(message).await.unwrap().side, side);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_both_sides_are_delivered_and_acked_to_their_side() {
+    let world = World::new(Stage::DualWrite, 5_000).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    consumer.ready(Duration::from_secs(1)).await.unwrap();
+    let mut sent = HashMap::new();
+    for _ in 0..100 {
+        let receipt = producer.send(Message::new("a")).await.unwrap();
+        sent.insert(receipt.idempotency_key, receipt.side);
+    }
+    for _ in 0..100 {
+        let delivery = one(&consumer).await;
+        let key = delivery.message.idempotency_key.as_ref().unwrap();
+        assert_eq!(sent.remove(key), Some(delivery.side));
+        consumer.ack(&delivery).await.unwrap();
+        assert_eq!(
+            kind_of(consumer.ack(&delivery).await),
+            ErrorKind::StaleDelivery
+        );
+    }
+    assert!(sent.is_empty());
+    for side in Side::BOTH {
+        assert_eq!(world.backlog(side).await.total(), 0);
+    }
+    assert_eq!(world.count(|row| row.handled).iter().sum::<u64>(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stalled_side_does_not_delay_the_other() {
+    let world = World::new(Stage::DualRead, 0).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    consumer.ready(Duration::from_secs(1)).await.unwrap();
+    world.faults[1].stall();
+    let before = tokio::time::Instant::now();
+    for _ in 0..100 {
+        producer.send(Message::new("a")).await.unwrap();
+        let delivery = one(&consumer).await;
+        consumer.ack(&delivery).await.unwrap();
+    }
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn side_that_never_opens_does_not_delay_the_other_and_keeps_the_plan_unapplied() {
+    let world = World::new(Stage::DualRead, 0).await;
+    let pair = world.pair();
+    pair.kill(Side::Target);
+    let producer = world.producer();
+    let consumer = world.consumer_with(
+        pair,
+        Arc::clone(&world.dedup) as _,
+        ConsumerOptions::default(),
+    );
+    producer.send(Message::new("a")).await.unwrap();
+    consumer.ack(&one(&consumer).await).await.unwrap();
+    assert_eq!(
+        kind_of(consumer.ready(Duration::from_secs(60)).await),
+        ErrorKind::Timeout
+    );
+    assert_eq!(world.cell.applied(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn duplicate_of_a_pending_message_is_dropped_once_the_first_is_handled() {
+    let world = World::new(Stage::DualWrite, 0).await;
+    send_twins(&world).await;
+    let consumer = world.consumer();
+    let first = one(&consumer).await;
+    nothing(&consumer).await;
+    consumer.ack(&first).await.unwrap();
+    nothing(&consumer).await;
+    assert_eq!(world.count(|row| row.duplicates).iter().sum::<u64>(), 1);
+    for side in Side::BOTH {
+        assert_eq!(world.backlog(side).await.total(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn duplicate_of_a_pending_message_is_delivered_once_the_first_has_failed() {
+    let world = World::new(Stage::DualWrite, 0).await;
+    send_twins(&world).await;
+    let consumer = world.consumer();
+    let first = one(&consumer).await;
+    consumer
+        .nack(&first, Duration::from_secs(60))
+        .await
+        .unwrap();
+    let second = one(&consumer).await;
+    assert_eq!(second.side, first.side.other());
+    consumer.ack(&second).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    nothing(&consumer).await;
+    assert_eq!(world.count(|row| row.handled).iter().sum::<u64>(), 1);
+    assert_eq!(world.backlog(first.side).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn same_key_in_another_topic_is_another_message() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let key = IdempotencyKey::new("7").unwrap();
+    let payments = crate::dedup::scope("payments", GROUP);
+    let other: Owner = "other".into();
+    world.dedup.claim(&payments, &key, &other).await.unwrap();
+    world.dedup.commit(&payments, &key, &other).await.unwrap();
+    let message = Message::new("a").with_idempotency_key(key);
+    world.producer().send(message).await.unwrap();
+    let consumer = world.consumer();
+    consumer.ack(&one(&consumer).await).await.unwrap();
+}
+
+/// What the application has seen, by key.
+type Seen = HashMap<IdempotencyKey, usize>;
+
+async fn drain(consumer: &Consumer, seen: &mut Seen, expected: usize) {
+    while seen.len() < expected {
+        let delivery = one(consumer).await;
+        let key = delivery.message.idempotency_key.clone().unwrap();
+        *seen.entry(key).or_default() += 1;
+        consumer.ack(&delivery).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn walk_through_all_stages_and_back_loses_and_doubles_nothing_and_keeps_the_side_that_stays()
+{
+    let world = World::new(Stage::SourceOnly, 0).await;
+    world.set_access(Side::Target, Access::Sealed).await;
+    let pair = world.pair();
+    let producer = world.producer();
+    let consumer = world.consumer_with(
+        Arc::clone(&pair),
+        Arc::clone(&world.dedup) as _,
+        ConsumerOptions::default(),
+    );
+    let mut seen = Seen::new();
+    let mut sent = 0;
+    let there_and_back = Stage::ALL
+        .into_iter()
+        .skip(1)
+        .chain(Stage::ALL.into_iter().rev().skip(1));
+    for stage in there_and_back {
+        for side in Side::BOTH {
+            // What an end stage seals is empty, and sealed before it is published; what a stage opens is open before.
+            let access = stage.access(side);
+            let leaves_an_end = world.cell.load().unwrap().plan().stage.access(side);
+            if access == Access::Sealed {
+                drain(&consumer, &mut seen, sent).await;
+                assert_eq!(world.backlog(side).await.total(), 0);
+                world.set_access(side, Access::Sealed).await;
+            } else if leaves_an_end == Access::Sealed {
+                world.set_access(side, Access::Open).await;
+            }
+        }
+        for _ in 0..50 {
+            producer.send(Message::new("before")).await.unwrap();
+        }
+        world.publish(stage, 5_000);
+        for _ in 0..50 {
+            producer.send(Message::new("after")).await.unwrap();
+        }
+        sent += 100;
+        let (applied, ()) = tokio::join!(world.applied(), drain(&consumer, &mut seen, sent));
+        let () = applied;
+    }
+    nothing(&consumer).await;
+    assert_eq!(seen.len(), sent);
+    assert!(seen.values().all(|entries| *entries == 1));
+    // The source was left and opened again; the target was opened once.
+    assert_eq!(pair.asked(), [2, 1]);
+    assert_eq!(world.count(|row| row.send_errors), [0, 0]);
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn revision_that_removes_a_side_is_applied_after_its_handlers_have_ended() {
+    let world = World::new(Stage::Draining, 0).await;
+    let consumer = world.consumer();
+    consumer.ready(Duration::from_secs(1)).await.unwrap();
+    world.publish(Stage::DualWrite, 0);
+    world.producer().send(Message::new("a")).await.unwrap();
+    let delivery = one(&consumer).await;
+    assert_eq!(delivery.side, Side::Source);
+    world.publish(Stage::Draining, 0);
+    world.publish(Stage::TargetOnly, 0);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.cell.applied(), None);
+    consumer.ack(&delivery).await.unwrap();
+    world.applied().await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn consumer_without_contact_reads_both_sides_and_a_stopped_one_hands_nothing_out() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let pair = world.pair();
+    let producer = world.producer();
+    let consumer = world.consumer_with(
+        Arc::clone(&pair),
+        Arc::clone(&world.dedup) as _,
+        ConsumerOptions::default(),
+    );
+    consumer.ready(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(pair.asked(), [1, 0]);
+    world.contact.set(ContactState::Lost);
+    producer.send(Message::new("a")).await.unwrap();
+    consumer.ack(&one(&consumer).await).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(pair.asked(), [1, 1]);
+    producer.send(Message::new("b")).await.unwrap();
+    world.contact.set(ContactState::Stopped);
+    let refused = consumer.receive(1, Duration::from_secs(1)).await;
+    assert_eq!(kind_of(refused), ErrorKind::LeaseOver);
+    world.contact.set(ContactState::Valid);
+    consumer.ack(&one(&consumer).await).await.unwrap();
+    world.applied().await;
+    assert_eq!(pair.asked(), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_receive_loses_nothing() {
+    let world = World::new(Stage::DualWrite, 5_000).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    let sending = async {
+        for _ in 0..100 {
+            producer.send(Message::new("a")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    let mut handled = 0;
+    let receiving = async {
+        while handled < 100 {
+            let receive = consumer.receive(10, Duration::from_secs(1));
+            let cut = tokio::time::timeout(Duration::from_millis(2), receive).await;
+            for delivery in cut.map(Result::unwrap).unwrap_or_default() {
+                consumer.ack(&delivery).await.unwrap();
+                handled += 1;
+            }
+        }
+    };
+    within(30, async { tokio::join!(sending, receiving) }).await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+    assert_eq!(world.backlog(Side::Target).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_not_handed_out_before_close_go_to_the_next_consumer_at_once() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let (producer, first) = (world.producer(), world.consumer());
+    for _ in 0..10 {
+        producer.send(Message::new("a")).await.unwrap();
+    }
+    let handed_out = one(&first).await;
+    let closing = first.close();
+    tokio::pin!(closing);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), &mut closing)
+            .await
+            .is_err()
+    );
+    first.ack(&handed_out).await.unwrap();
+    closing.await.unwrap();
+    assert_eq!(
+        kind_of(first.receive(1, Duration::from_secs(1)).await),
+        ErrorKind::Closed
+    );
+    let second = world.consumer();
+    for _ in 0..9 {
+        second.ack(&one(&second).await).await.unwrap();
+    }
+    nothing(&second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_with_a_handler_that_never_ends_says_so_after_the_stop_timeout() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let consumer = world.consumer();
+    world.producer().send(Message::new("a")).await.unwrap();
+    let _never_ended = one(&consumer).await;
+    assert_eq!(
+        kind_of(within(31, consumer.close()).await),
+        ErrorKind::Timeout
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_consumers_messages_are_delivered_again_after_its_lease() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let first = world.consumer();
+    world.producer().send(Message::new("a")).await.unwrap();
+    one(&first).await;
+    drop(first);
+    let second = world.consumer();
+    nothing(&second).await;
+    second.ack(&one(&second).await).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_claim_refuses_the_ack_and_the_message_comes_again() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let consumer = world.consumer();
+    world.producer().send(Message::new("a")).await.unwrap();
+    let delivery = one(&consumer).await;
+    let (scope, key) = (crate::dedup::scope(TOPIC, GROUP), key_of(&delivery));
+    let (own, thief): (Owner, Owner) = (consumer.shared.owner.clone(), "thief".into());
+    world.dedup.release(&scope, &key, &own).await.unwrap();
+    world.dedup.claim(&scope, &key, &thief).await.unwrap();
+    assert_eq!(
+        kind_of(consumer.ack(&delivery).await),
+        ErrorKind::StaleDelivery
+    );
+    world.dedup.release(&scope, &key, &thief).await.unwrap();
+    consumer.ack(&one(&consumer).await).await.unwrap();
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+fn key_of(delivery: &Delivery) -> IdempotencyKey {
+    delivery.message.idempotency_key.clone().unwrap()
+}
+
+/// A store that can be away.
+#[derive(Debug, Default)]
+struct Away {
+    store: MemoryDedup,
+    is_away: AtomicBool,
+}
+
+impl Away {
+    fn ask<'a, T: Send + 'a>(&self, call: BoxFuture<'a, Result<T>>) -> BoxFuture<'a, Result<T>> {
+        if !self.is_away.load(Ordering::SeqCst) {
+            return call;
+        }
+        let error = Error::new(ErrorKind::Unavailable, "claim", "away");
+        Box::pin(std::future::ready(Err(error)))
+    }
+}
+
+impl DedupStore for Away {
+    fn claim<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a IdempotencyKey,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<Claim>> {
+        if self.is_away.load(Ordering::SeqCst) {
+            let error = Error::new(ErrorKind::Unavailable, "claim", "away");
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.store.claim(scope, key, owner)
+    }
+
+    fn commit<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a IdempotencyKey,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.ask(self.store.commit(scope, key, owner))
+    }
+
+    fn release<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a IdempotencyKey,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.ask(self.store.release(scope, key, owner))
+    }
+
+    fn renew<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<()>> {
+        self.ask(self.store.renew(owner))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_store_nothing_is_delivered_and_nothing_is_lost() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let store = Arc::new(Away::default());
+    store.is_away.store(true, Ordering::SeqCst);
+    let options = ConsumerOptions {
+        set_aside: 8,
+        ..ConsumerOptions::default()
+    };
+    let consumer = world.consumer_with(world.pair(), Arc::clone(&store) as _, options);
+    let producer = world.producer();
+    for _ in 0..50 {
+        producer.send(Message::new("a")).await.unwrap();
+    }
+    nothing(&consumer).await;
+    store.is_away.store(false, Ordering::SeqCst);
+    let mut seen = Seen::new();
+    drain(&consumer, &mut seen, 50).await;
+    nothing(&consumer).await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_take_turns() {
+    let world = World::new(Stage::DualWrite, 5_000).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    for _ in 0..100 {
+        producer.send(Message::new("a")).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let deliveries = consumer.receive(40, Duration::from_secs(1)).await.unwrap();
+    let from_target = deliveries.iter().filter(|d| d.side == Side::Target).count();
+    assert_eq!((deliveries.len(), from_target), (40, 20));
+}

@@ -1,0 +1,16 @@
+//! How Crossfade works, in pages.
+
+#[doc = include_str!("stages.md")]
+pub mod stages {}
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("gates.md")]
+pub mod gates {}
+
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+
+#[doc = include_str!("wire.md")]
+pub mod wire {}
