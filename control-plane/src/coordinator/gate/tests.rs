@@ -61,6 +61,7 @@ impl Cast {
                 changing: None,
                 reopening: None,
                 reopened: 0,
+                proved: true,
                 overrides: Vec::new(),
                 abandoned: None,
             },
@@ -367,7 +368,10 @@ const CLOSING: &[Closing] = &[
     }),
 ];
 
-const CLOSING_BACK: &[(Stage, Stage, &str, fn(&mut Cast))] = &[
+/// From a stage, to the one before it: a gate, and what closes it.
+type ClosingStep = (Stage, Stage, &'static str, fn(&mut Cast));
+
+const CLOSING_BACK: &[ClosingStep] = &[
     (
         Stage::DualRead,
         Stage::SourceOnly,
@@ -400,7 +404,7 @@ const CLOSING_BACK: &[(Stage, Stage, &str, fn(&mut Cast))] = &[
     ),
 ];
 
-fn closings() -> impl Iterator<Item = (Stage, Stage, &'static str, fn(&mut Cast))> {
+fn closings() -> impl Iterator<Item = ClosingStep> {
     let forward = CLOSING.iter();
     let forward =
         forward.map(|(step, code, close)| (FORWARD[*step].0, FORWARD[*step].1, *code, *close));
