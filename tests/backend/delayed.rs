@@ -57,7 +57,8 @@ pub(crate) async fn delayed_messages_are_counted_until_they_are_due(cluster: Clu
     assert_eq!(cluster.total(&other, &group, &other_settings).await, 0);
     eventually("they are due", async || {
         let now = backlog().await;
-        assert_eq!(now.total(), 3, "{now:?}");
+        // A message that moves while a look is taken may be seen in both places, and is never seen in none.
+        assert!(now.total() >= 3, "{now:?}");
         (now.waiting() == 3 && now.delayed == Some(0)).then_some(())
     })
     .await;

@@ -20,7 +20,8 @@ pub use control::{FaultControl, FaultRules, MAX_DELAY, STALL_TIMEOUT, SendFate};
 /// # Behavior
 /// - Sends meet a [`SendFate`]; every call meets the delay and the stall.
 /// - A stalled cluster answers nothing: sends end with `Timeout` and `Persisted::Maybe` (none is stored), receives are empty, all
-///   else ends with `Unavailable` after [`STALL_TIMEOUT`] without effect. Acks go through: they are recorded in the client.
+///   else ends with `Unavailable` after [`STALL_TIMEOUT`] without effect. Acks go through: they are recorded in the client. So is a
+///   message that is given back: the cluster gets it when it is there again.
 /// - What clients share through one `Fault` shares its rules, its seed and its stall.
 #[derive(Debug)]
 pub struct Fault {
