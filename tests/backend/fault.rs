@@ -174,10 +174,7 @@ pub(crate) async fn a_stalled_cluster_answers_nothing_until_it_resumes() {
     consumer.ack(held[0].token).await.unwrap();
     let start = Instant::now();
     // What cannot be given back now is kept, and given back once the cluster is there again.
-    consumer
-        .nack(held[1].token, Duration::ZERO)
-        .await
-        .unwrap();
+    consumer.nack(held[1].token, Duration::ZERO).await.unwrap();
     assert!(start.elapsed() < STALL_TIMEOUT * 2);
     let error = faulty.client.admin().topics().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -23,8 +23,9 @@ use crate::Operator;
 #[derive(Debug, Parser)]
 #[command(name = "crossfade", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
-    #[command(flatten)]
-    common: Common,
+    /// Answer in JSON, errors too.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,9 +47,18 @@ Examples:
   crossfade load produce --topic orders --instance rehearsal-p1 --history p1.jsonl
   crossfade history check *.jsonl                  # what became of each message";
 
-/// What every command that speaks to a control plane takes.
+/// A command that speaks to a control plane.
 #[derive(Args, Clone, Debug)]
-struct Common {
+struct Speaking<C: Subcommand> {
+    #[command(flatten)]
+    control: Control,
+    #[command(subcommand)]
+    command: C,
+}
+
+/// Where the control plane is, and who asks.
+#[derive(Args, Clone, Debug)]
+struct Control {
     /// Where the control plane is.
     #[arg(
         long,
@@ -67,12 +77,9 @@ struct Common {
         hide_env_values = true
     )]
     token: Option<String>,
-    /// Answer in JSON, errors too.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
-impl Common {
+impl Control {
     fn operator(&self) -> Result<Operator, Fault> {
         Operator::new(&self.control, self.token.as_deref())
     }
@@ -84,14 +91,11 @@ enum Command {
     /// Run the control plane.
     Serve(serve::Args),
     /// Add topics, move them from stage to stage, see what they wait for.
-    #[command(subcommand)]
-    Topic(topic::Command),
+    Topic(Speaking<topic::Command>),
     /// See the applications' instances; say which ones are gone for good.
-    #[command(subcommand)]
-    Instance(instance::Command),
+    Instance(Speaking<instance::Command>),
     /// Rehearse a move on your own clusters: one real instance that sends or handles numbered messages and writes down what happens to each.
-    #[command(subcommand)]
-    Load(load::Command),
+    Load(Speaking<load::Command>),
     /// Judge what instances have written down.
     #[command(subcommand)]
     History(history::Command),
@@ -101,7 +105,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let json = cli.common.json;
+    let json = cli.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -119,16 +123,16 @@ pub fn run() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Fault> {
-    let Cli { common, command } = cli;
+    let Cli { json, command } = cli;
     match command {
-        Command::Demo(args) => demo::run(args, common.json).await.map_err(failed),
+        Command::Demo(args) => demo::run(args, json).await.map_err(failed),
         Command::Serve(args) => serve::run(args).await,
-        Command::Topic(command) => topic::run(command, &common.operator()?, common.json).await,
-        Command::Instance(command) => {
-            instance::run(command, &common.operator()?, common.json).await
+        Command::Topic(asked) => topic::run(asked.command, &asked.control.operator()?, json).await,
+        Command::Instance(asked) => {
+            instance::run(asked.command, &asked.control.operator()?, json).await
         }
-        Command::Load(command) => load::run(command, &common).await,
-        Command::History(command) => history::run(command, common.json),
+        Command::Load(asked) => load::run(asked.command, &asked.control, json).await,
+        Command::History(command) => history::run(command, json),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Manage a topic, beginning at source_only 初始状态. It must exist on both clusters.
+    ///
+    /// Its target is sealed at once: until dual_read 开启双读 nobody can send to the topic there, nor read it. 目标端主题会立即被封闭。
     #[command(after_help = "Example:\n  crossfade topic add orders --group billing,shipping")]
     Add {
         /// The topics, under the same name on both clusters.

@@ -49,6 +49,9 @@ impl Http {
         let client = Client::builder()
             .timeout(REQUEST)
             .connect_timeout(CONNECT)
+            // As the SDK: the address names the control plane itself, and the token is for it alone.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| OperatorError::new("failed", format!("no HTTP client: {error}")))?;
         Ok(Http {

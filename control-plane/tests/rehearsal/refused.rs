@@ -59,3 +59,25 @@ async fn load_that_cannot_be_is_refused_and_no_instance_stays() {
     }
     server.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn operators_calls_go_to_the_control_plane_and_to_no_proxy_of_the_environment() {
+    let addresses = ["proxied-source", "proxied-target"].map(|name| format!("memory://{name}"));
+    let options = ServeOptions::in_memory(&addresses[0], &addresses[1]);
+    let server = Server::start(options).await.unwrap();
+    let mut command = crossfade(["topic", "list", "--json", "--control", server.url()]);
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        // Nobody listens there.
+        command.env(variable, "http://127.0.0.1:9");
+    }
+    let output = run(&mut command).await;
+    assert!(output.status.success(), "{output:?}");
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn token_that_serve_would_ignore_is_refused() {
+    let words = "serve --source memory://a --target memory://b --token secret";
+    let output = run(&mut crossfade(words.split(' '))).await;
+    assert!(!output.status.success(), "{output:?}");
+}

@@ -173,20 +173,18 @@ impl Fleet {
                 let fails = handling.is_some_and(|handling| {
                     delivery.attempt == 1 && handling.number() % FAILS_ONCE_EVERY == 0
                 });
+                // The handler is done now, whatever becomes of the ack: a second time would be a duplicate.
+                if let Some(handling) = handling.filter(|_| !fails) {
+                    self.ledger
+                        .complete(&handling, delivery.side, routed_under(&delivery));
+                }
                 let done = if fails {
                     consumer.nack(&delivery, RETRY_DELAY).await
                 } else {
                     consumer.ack(&delivery).await
                 };
-                match (done, handling) {
-                    (Ok(()), Some(handling)) if !fails => {
-                        self.ledger
-                            .complete(&handling, delivery.side, routed_under(&delivery));
-                    }
-                    (Ok(()), _) => {}
-                    (Err(error), _) => {
-                        tracing::warn!(id = delivery.message_id, %error, "not acked")
-                    }
+                if let Err(error) = done {
+                    tracing::warn!(id = delivery.message_id, %error, "not acked");
                 }
             }
         }

@@ -94,19 +94,12 @@ impl StageSet {
                 format!("memory://demo-target-{id}"),
             ],
         };
-        let mut clusters = Vec::new();
-        for address in &addresses {
-            let failed = |error| format!("{address}: {error}");
-            let cluster = registry::open(address, &format!("crossfade-demo-setup-{id}"))
-                .await
-                .map_err(failed)?;
-            let admin = cluster.admin();
-            admin.create_topic(&topic, QUEUES).await.map_err(failed)?;
-            admin.create_group(&group).await.map_err(failed)?;
-            clusters.push(cluster);
-        }
-        let clusters =
-            <[_; 2]>::try_from(clusters).map_err(|_| "two clusters are needed".to_owned())?;
+        let client_id = format!("crossfade-demo-setup-{id}");
+        let open = async |address: &String| {
+            let opened = registry::open(address, &client_id).await;
+            opened.map_err(|error| format!("{address}: {error}"))
+        };
+        let clusters = [open(&addresses[0]).await?, open(&addresses[1]).await?];
         let store = std::env::temp_dir().join(format!("crossfade-demo-{id}.db"));
         let mut stage_set = StageSet {
             topic,
@@ -117,8 +110,28 @@ impl StageSet {
             server: None,
             listen: "127.0.0.1:0".into(),
         };
-        stage_set.start_control_plane().await?;
-        Ok(stage_set)
+        // What was made before something failed is taken away again.
+        match stage_set.prepare().await {
+            Ok(()) => Ok(stage_set),
+            Err(why) => {
+                stage_set.tear_down().await;
+                Err(why)
+            }
+        }
+    }
+
+    /// The topic and the group on both clusters, and the control plane.
+    async fn prepare(&mut self) -> Result<(), String> {
+        for (cluster, address) in self.clusters.iter().zip(&self.addresses) {
+            let failed = |error| format!("{address}: {error}");
+            let admin = cluster.admin();
+            admin
+                .create_topic(&self.topic, QUEUES)
+                .await
+                .map_err(failed)?;
+            admin.create_group(&self.group).await.map_err(failed)?;
+        }
+        self.start_control_plane().await
     }
 
     /// Starts the control plane, the second time on the address of the first.

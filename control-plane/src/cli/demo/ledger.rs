@@ -127,7 +127,7 @@ impl Ledger {
         })
     }
 
-    /// The handler succeeded, and its ack too.
+    /// The handler succeeded.
     pub(super) fn complete(&self, handling: &Handling, side: Side, revision: Revision) {
         let times = self.completed[handling.sending.number as usize].fetch_add(1, Ordering::AcqRel);
         if times == 0 {

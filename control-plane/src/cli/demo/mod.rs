@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "source", value_name = "URL")]
     pub(super) target: Option<String>,
     /// How many messages are sent in all.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(700..=10_000_000), value_name = "N")]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(700..=2_000_000), value_name = "N")]
     pub(super) messages: u64,
     /// Of the draws between the two sides.
     #[arg(long, default_value_t = 1, value_name = "S")]

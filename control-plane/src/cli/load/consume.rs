@@ -22,7 +22,7 @@ use super::{
     tally::Handled,
 };
 use crate::cli::{
-    Common,
+    Control,
     fault::{Fault, failed},
     progress, say,
 };
@@ -71,7 +71,8 @@ pub(in crate::cli) struct Args {
 
 pub(super) async fn run(
     args: Args,
-    common: &Common,
+    control: &Control,
+    json: bool,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Fault> {
     let role = Role::Consumer {
@@ -79,11 +80,11 @@ pub(super) async fn run(
         // The library's own store is in this process.
         dedup: DedupScope::Process,
     };
-    let instance = Instance::start(&args.shared, common, role).await?;
+    let instance = Instance::start(&args.shared, control, role).await?;
     let handled = Arc::new(Handled::new());
     let outcome = handle_all(&args, &instance, &handled, stop).await;
     let ended = instance.end().await;
-    say(handled.summary(&instance, common.json));
+    say(handled.summary(&instance, json));
     outcome.and(ended)
 }
 

@@ -8,7 +8,7 @@ use crossfade::{
 };
 use crossfade_history::{Header, Role, Stamp, What, Writer};
 
-use super::{super::Common, Shared};
+use super::{super::Control, Shared};
 use crate::cli::{
     fault::{Fault, failed, misused},
     progress,
@@ -28,8 +28,12 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    pub(super) async fn start(shared: &Shared, common: &Common, role: Role) -> Result<Self, Fault> {
-        let client = client(shared, common).await?;
+    pub(super) async fn start(
+        shared: &Shared,
+        control: &Control,
+        role: Role,
+    ) -> Result<Self, Fault> {
+        let client = client(shared, control).await?;
         let stamp = Arc::new(Stamp::new(|| micros(SystemClock.boot_time())));
         let wall = SystemClock
             .wall_time()
@@ -84,14 +88,14 @@ impl Instance {
     }
 }
 
-async fn client(shared: &Shared, common: &Common) -> Result<Client, Fault> {
+async fn client(shared: &Shared, control: &Control) -> Result<Client, Fault> {
     let build = || {
         let mut builder = Client::builder()
             .instance(&shared.instance)
-            .control(&common.control)
+            .control(&control.control)
             .set("lease.mode", &shared.lease_mode)?
             .set("dedup.max_keys", DEDUP_MAX_KEYS)?;
-        if let Some(token) = &common.token {
+        if let Some(token) = &control.token {
             builder = builder.set("control.token", token)?;
         }
         if let Some(seed) = shared.seed {

@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio::sync::watch;
 
 use super::{
-    Common,
+    Control,
     fault::{Fault, failed},
     progress,
     serve::{log, stop_signal},
@@ -56,14 +56,14 @@ fn setting(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-pub(super) async fn run(command: Command, common: &Common) -> Result<(), Fault> {
+pub(super) async fn run(command: Command, control: &Control, json: bool) -> Result<(), Fault> {
     log("warn");
     match command {
         Command::Produce(args) => {
-            until_stopped(async |stop| produce::run(args, common, stop).await).await
+            until_stopped(async |stop| produce::run(args, control, json, stop).await).await
         }
         Command::Consume(args) => {
-            until_stopped(async |stop| consume::run(args, common, stop).await).await
+            until_stopped(async |stop| consume::run(args, control, json, stop).await).await
         }
     }
 }

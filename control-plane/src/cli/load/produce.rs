@@ -19,7 +19,7 @@ use super::{
     tally::Sends,
 };
 use crate::cli::{
-    Common,
+    Control,
     fault::{Fault, failed, misused},
     progress, say,
 };
@@ -61,14 +61,15 @@ pub(in crate::cli) struct Args {
 
 pub(super) async fn run(
     args: Args,
-    common: &Common,
+    control: &Control,
+    json: bool,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Fault> {
-    let instance = Instance::start(&args.shared, common, Role::Producer).await?;
+    let instance = Instance::start(&args.shared, control, Role::Producer).await?;
     let sends = Arc::new(Sends::new(args.messages));
     let sent = send_all(&args, &instance, &sends, stop).await;
     let ended = instance.end().await;
-    say(sends.summary(&instance, common.json));
+    say(sends.summary(&instance, json));
     sent.and(ended)?;
     let (called, acked) = (sends.called(), sends.acked());
     if args.messages.is_some() && acked < called {
