@@ -15,6 +15,8 @@ pub(super) async fn document() -> Response {
 mod tests {
     use std::collections::BTreeSet;
 
+    use crossfade::control::wire::{Counters, SyncRequest};
+    use serde::Serialize;
     use serde_json::Value;
 
     use super::{super::routes, DOCUMENT};
@@ -61,5 +63,21 @@ mod tests {
             }
         }
         assert!(seen > 10);
+    }
+
+    /// The fields of a value that writes all of them, and those of its schema.
+    fn fields(value: &impl Serialize, schema: &str) -> [BTreeSet<String>; 2] {
+        let written = serde_json::to_value(value).unwrap();
+        let document = document();
+        let described = &document["components"]["schemas"][schema]["properties"];
+        [&written, described].map(|map| map.as_object().unwrap().keys().cloned().collect())
+    }
+
+    #[test]
+    fn schemas_have_every_field_that_an_instance_sends() {
+        let [written, described] = fields(&SyncRequest::default(), "SyncRequest");
+        assert_eq!(written, described);
+        let [written, described] = fields(&Counters::default(), "Counters");
+        assert_eq!(written, described);
     }
 }
