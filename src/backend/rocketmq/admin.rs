@@ -8,7 +8,7 @@ use std::{
 
 use crossfade_rocketmq::{
     Admin, Error as ClientError,
-    admin::{GroupConfig, Owed, QueueOffsets, TopicAccess, TopicConfig, TopicConfigs, widened},
+    admin::{GroupConfig, Owed, QueueOffsets, TopicAccess, TopicConfig, TopicConfigs, grown, widened},
 };
 
 use super::{error::convert, producer::queue_id};
@@ -137,6 +137,21 @@ impl BackendAdmin for RocketmqAdmin {
                 .await
                 .map_err(failed(OPERATION))
         })
+    }
+
+    fn grown(
+        &self,
+        topic: &str,
+        before: &TopicSettings,
+        now: &TopicDescription,
+    ) -> Result<Option<TopicSettings>> {
+        const OPERATION: &str = "compare a topic's settings";
+        let before = saved(OPERATION, topic, before)?;
+        let own = grown(&before, &saved(OPERATION, topic, &now.settings)?);
+        if own == before {
+            return Ok(None);
+        }
+        settings(OPERATION, &own).map(Some)
     }
 
     fn commit_first_offsets<'a>(
@@ -289,9 +304,6 @@ fn describe(topic: &str, configs: &TopicConfigs) -> Result<TopicDescription> {
             each.collect::<Vec<_>>().join(", ")
         )
     });
-    let saved = serde_json::to_value(configs).map_err(|source| {
-        Error::new(ErrorKind::Unexpected, OPERATION, source.to_string()).with_source(source)
-    })?;
     let queues = configs
         .iter()
         .flat_map(|(broker, config)| {
@@ -302,15 +314,22 @@ fn describe(topic: &str, configs: &TopicConfigs) -> Result<TopicDescription> {
         .values()
         .find_map(|c| c.attributes.get(MESSAGE_TYPE).cloned());
     Ok(TopicDescription {
-        settings: TopicSettings {
-            queues: configs.values().map(TopicConfig::queues).sum(),
-            saved,
-        },
+        settings: settings(OPERATION, configs)?,
         // `Open` is the first: a topic is as open as its most open broker.
         access: distinct.into_iter().next().unwrap_or(Access::Open),
         disagreement,
         queues,
         message_type,
+    })
+}
+
+fn settings(operation: &'static str, configs: &TopicConfigs) -> Result<TopicSettings> {
+    let saved = serde_json::to_value(configs).map_err(|source| {
+        Error::new(ErrorKind::Unexpected, operation, source.to_string()).with_source(source)
+    })?;
+    Ok(TopicSettings {
+        queues: configs.values().map(TopicConfig::queues).sum(),
+        saved,
     })
 }
 
