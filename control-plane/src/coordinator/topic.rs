@@ -107,9 +107,9 @@ impl Topic {
     pub(super) fn is_settled(&self, members: &Membership, now: Duration) -> bool {
         self.stage() == self.record.goal
             && self.weight_is_published()
-            && Side::BOTH
-                .into_iter()
-                .all(|side| self.has_access(side, self.stage().access(side)) && !self.is_mixed(side))
+            && Side::BOTH.into_iter().all(|side| {
+                self.has_access(side, self.stage().access(side)) && !self.is_mixed(side)
+            })
             && sealed_side(self.stage()).is_none_or(|side| self.is_proved(side))
             && passed(&gate::of_instances(&self.record, members, now))
     }

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use crossfade_rocketmq::{
-    Admin, Client, Command, MessageQueue, ReceivedMessage, Request, admin::Master,
-    codes::request, codes::response, message,
+    Admin, Client, Command, MessageQueue, ReceivedMessage, Request, admin::Master, codes::request,
+    codes::response, message,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -8,7 +8,9 @@ use std::{
 
 use crossfade_rocketmq::{
     Admin, Error as ClientError,
-    admin::{GroupConfig, Owed, QueueOffsets, TopicAccess, TopicConfig, TopicConfigs, grown, widened},
+    admin::{
+        GroupConfig, Owed, QueueOffsets, TopicAccess, TopicConfig, TopicConfigs, grown, widened,
+    },
 };
 
 use super::{error::convert, producer::queue_id};
