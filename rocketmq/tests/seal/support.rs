@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than anything here takes; only a failing test waits for so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
-pub(crate) const SIDES: [&str; 2] = ["CROSSFADE_TEST_SOURCE", "CROSSFADE_TEST_TARGET"];
 
 /// One of the two clusters.
 pub(crate) struct Cluster {
@@ -25,19 +24,6 @@ pub(crate) struct Cluster {
     pub(crate) servers: Vec<String>,
     pub(crate) client: Client,
     pub(crate) admin: Admin,
-}
-
-/// Both clusters of the environment, or none where there are none.
-pub(crate) async fn clusters(test: &str) -> Vec<Cluster> {
-    let mut all = Vec::new();
-    for variable in SIDES {
-        let Ok(address) = env::var(variable) else {
-            skip(test, &format!("no broker ({variable})"));
-            return Vec::new();
-        };
-        all.push(Cluster::at(&address).await);
-    }
-    all
 }
 
 /// Says what is missing; fails where nothing may be.
@@ -68,10 +54,6 @@ impl Cluster {
             client,
             admin,
         }
-    }
-
-    pub(crate) fn is_five(&self) -> bool {
-        self.name.starts_with('5')
     }
 
     /// Another client, with connections of its own.
@@ -190,15 +172,4 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
         sleep(Duration::from_millis(5)).await;
     }
     begun.elapsed()
-}
-
-/// Median and maximum, in words.
-pub(crate) fn spread(mut times: Vec<Duration>) -> String {
-    times.sort_unstable();
-    let last = times.last().copied().unwrap_or_default();
-    format!(
-        "median {:?}, max {last:?} of {}",
-        times[times.len() / 2],
-        times.len()
-    )
 }

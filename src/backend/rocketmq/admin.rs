@@ -413,6 +413,29 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_a_topic_has_got_since_it_was_saved_is_told() {
+        let client = crossfade_rocketmq::Client::new(crossfade_rocketmq::ClientOptions::new(
+            ["127.0.0.1:1"],
+            "test",
+        ));
+        let admin = RocketmqAdmin::new(&Admin::new(&client.unwrap()));
+        let on = |brokers: &[(&str, u32)]| {
+            let each = brokers.iter();
+            let configs: TopicConfigs = each
+                .map(|(broker, queues)| ((*broker).into(), TopicConfig::new("t", *queues)))
+                .collect();
+            describe("t", &configs).unwrap()
+        };
+        let saved = on(&[("a", 4)]).settings;
+        for now in [on(&[("a", 4)]), on(&[("a", 2)]), on(&[])] {
+            assert_eq!(admin.grown("t", &saved, &now).unwrap(), None);
+        }
+        let now = on(&[("a", 6), ("b", 3)]);
+        let grown = admin.grown("t", &saved, &now).unwrap();
+        assert_eq!(grown, Some(now.settings));
+    }
+
     #[test]
     fn a_topic_is_as_open_as_its_most_open_broker_and_says_who_disagrees() {
         let open = TopicConfig::new("t", 4);
