@@ -53,6 +53,7 @@ pub(crate) fn timing() -> Timing {
         inspect_moving: Duration::from_millis(200),
         inspect_resting: Duration::from_secs(1),
         change_bound: Duration::from_secs(3),
+        relist: Duration::from_secs(1),
         forget: Duration::from_secs(120),
     }
 }

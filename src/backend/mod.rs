@@ -367,6 +367,11 @@ impl Backlog {
         if self.half.is_none() {
             unknown.push("half (transaction) messages");
         }
+        let mut queues = self.queues.iter().chain(&self.retry);
+        if queues.any(|queue| queue.committed > Some(queue.end)) {
+            // Messages were lost, or the topic was made anew: a group does not go on where its offset says.
+            unknown.push("what lies before an offset beyond the end of its queue");
+        }
         unknown
     }
 
@@ -467,14 +472,15 @@ pub trait BackendAdmin: fmt::Debug + Send + Sync {
     /// See the trait.
     fn groups<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>>>;
 
-    /// Opens, closes or seals a topic on every broker. `Open` puts `settings` back exactly.
+    /// Opens, closes or seals a topic on every broker. `Open` puts `settings` back exactly, and takes away nothing that the topic has got since.
     ///
     /// # Behavior
     /// Returns once every broker has confirmed and was read back. A broker that is not in `settings` and has the topic is changed with the others.
     /// A broker that fails does not keep the others from being changed.
     ///
     /// # Errors
-    /// `Unsupported` without [`Capability::seal`]; see the trait; the message names every broker that failed. After an error the access is unknown:
+    /// `Unsupported` without [`Capability::seal`]; `InvalidConfig` for a seal of a topic that has grown since `settings` was saved: under the seal
+    /// nobody could tell by how much, so take [`Self::grown`] first; see the trait; the message names every broker that failed. After an error the access is unknown:
     /// read it with [`Self::topic`].
     fn set_access<'a>(
         &'a self,
@@ -482,6 +488,21 @@ pub trait BackendAdmin: fmt::Debug + Send + Sync {
         settings: &'a TopicSettings,
         access: Access,
     ) -> BoxFuture<'a, Result<()>>;
+
+    /// A topic's own configuration with what it has got since `saved` was: queues that were added, brokers that joined with it. What was taken away since
+    /// is still in it. `None` when that is nothing, or nothing can be told because the topic is sealed.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when `saved` is not this backend's.
+    fn grown(
+        &self,
+        topic: &str,
+        saved: &TopicSettings,
+        now: &TopicDescription,
+    ) -> Result<Option<TopicSettings>> {
+        let _ = topic;
+        Ok((now.settings.queues > saved.queues).then(|| now.settings.clone()))
+    }
 
     /// Creates the group where needed and commits the first offset of every queue for which it has none, so that a group that
     /// connects later starts at the first message.

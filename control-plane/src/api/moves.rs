@@ -209,7 +209,7 @@ pub(super) async fn clients(
     let name = Arc::clone(&topic);
     let found = app
         .handle
-        .read(move |coordinator, _| coordinator.clients(&name));
+        .read(move |coordinator, now| coordinator.clients(&name, now));
     let found = found.await?;
     found
         .map(Json)

@@ -157,6 +157,14 @@ impl Coordinator {
             };
             // Sealed by us when it was removed: its own configuration was kept.
             let released = self.meta.released.iter().find(|(name, _)| name == topic);
+            if let Some(mixed) = description.disagreement.filter(|_| released.is_none()) {
+                return Err(Refusal::new(
+                    "conflict",
+                    format!(
+                        "{side}: {mixed}. Which of it is its own configuration is not known: make the brokers agree (mqadmin updateTopic), then add it"
+                    ),
+                ));
+            }
             let own = match (description.access, released) {
                 (Access::Open, _) => description.settings,
                 (_, Some((_, released))) => released[side.index()].clone(),

@@ -8,7 +8,7 @@ use std::{
 
 use crossfade::{
     Access, Side,
-    backend::{Backlog, ConnectedClient, GroupMembers, QueueId},
+    backend::{Backlog, ConnectedClient, GroupMembers, QueueId, TopicSettings},
 };
 use serde::{Serialize, Serializer};
 
@@ -39,6 +39,9 @@ pub struct SideFacts {
     pub access: Option<Access>,
     /// The sentence that says how the brokers disagree about the access: then it has to be set again.
     pub disagreement: Option<String>,
+    /// The topic's own configuration, where it has got queues or brokers since it was saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grown: Option<TopicSettings>,
     /// RocketMQ 5.x `message.type`, where set.
     pub message_type: Option<String>,
     /// The topic's queues as they are now; none under a seal.
@@ -88,12 +91,6 @@ impl SideFacts {
     pub fn owed(&self) -> u64 {
         let owed = self.backlogs.values().map(Backlog::total);
         owed.fold(0, u64::saturating_add)
-    }
-
-    /// Everything could be found out, and nothing is owed to anybody.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        self.unknown.is_empty() && self.disagreement.is_none() && self.owed() == 0
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Timing {
     pub inspect_resting: Duration,
     /// A change of access without an answer may still land for so long. Default 10 s, twice the longest wait of a request.
     pub change_bound: Duration,
+    /// A living client whose connection was cut, by a restart of its broker say, is listed again within so long: the brokers' silence about one proves
+    /// that it is gone when it has lasted that long. Default 20 s, more than the 15 s between two heartbeats.
+    pub relist: Duration,
     /// A harmless instance is forgotten after so long. Default 1 h.
     pub forget: Duration,
 }
@@ -42,6 +45,7 @@ impl Default for Timing {
             inspect_moving: Duration::from_millis(500),
             inspect_resting: Duration::from_secs(10),
             change_bound: Duration::from_secs(10),
+            relist: Duration::from_secs(20),
             forget: Duration::from_secs(3600),
         }
     }
@@ -81,8 +85,17 @@ pub struct Member {
     roles: Vec<Role>,
     /// Of the last request that was taken.
     sequence: u64,
-    /// The topics of its roles for which the brokers of both sides listed none of its client ids, in a look begun after its lease was over.
-    unlisted: BTreeSet<Arc<str>>,
+    /// The topics of its roles for which the brokers of both sides list none of its client ids, in looks begun after its lease was over.
+    unlisted: BTreeMap<Arc<str>, Unlisted>,
+}
+
+/// What looks at one topic say about a client that no broker lists.
+#[derive(Clone, Copy, Debug)]
+struct Unlisted {
+    /// The first of the looks without it; all looks since were complete and without it.
+    since: Duration,
+    /// For so long that it is gone.
+    proved: bool,
 }
 
 /// Whether an instance may still act.
@@ -131,7 +144,8 @@ impl Member {
     fn is_unlisted(&self) -> bool {
         let record = &self.record;
         let mut topics = record.produces.iter().chain(record.consumes.keys());
-        !self.unlisted.is_empty() && topics.all(|topic| self.unlisted.contains(topic))
+        let proved = |topic| self.unlisted.get(topic).is_some_and(|seen| seen.proved);
+        !self.unlisted.is_empty() && topics.all(proved)
     }
 
     fn report(&self, topic: &str) -> Report {
@@ -364,10 +378,11 @@ impl Membership {
             .collect()
     }
 
-    /// Notes which lost instances the brokers list no more. Silence about a group that was not looked at on both sides says nothing, and an
-    /// instance with several topics is unlisted once a look at each of them says so.
+    /// Notes which lost instances the brokers list no more. Silence about a group that was not looked at on both sides says nothing, nor does that of
+    /// brokers which may have been restarted just now: it has to last. An instance with several topics is gone once looks at each of them say so.
     pub(super) fn note_clients(&mut self, topic: &Arc<str>, facts: &Facts) {
         let (timing, begun) = (self.timing, facts.begun);
+        let complete = facts.sides.iter().all(|side| side.unknown.is_empty());
         for member in self.members.values_mut() {
             let ids = &member.record.client_ids;
             let over = begun.saturating_sub(member.heard) > timing.lease + timing.margin;
@@ -386,8 +401,18 @@ impl Membership {
             let consumes = member.record.consumes.get(topic);
             let would_be_listed = consumes.is_none_or(|groups| groups.iter().all(looked_at))
                 && (!produces || facts.sides.iter().all(|side| side.producers.is_some()));
-            if (produces || consumes.is_some()) && would_be_listed {
-                member.unlisted.insert(Arc::clone(topic));
+            if !produces && consumes.is_none() {
+                continue;
+            }
+            if complete && would_be_listed {
+                let first = Unlisted {
+                    since: begun,
+                    proved: false,
+                };
+                let seen = member.unlisted.entry(Arc::clone(topic)).or_insert(first);
+                seen.proved |= begun.saturating_sub(seen.since) >= timing.relist;
+            } else if member.unlisted.get(topic).is_some_and(|seen| !seen.proved) {
+                member.unlisted.remove(topic);
             }
         }
     }
@@ -454,7 +479,7 @@ impl Member {
             acks: BTreeMap::new(),
             roles: Vec::new(),
             sequence: 0,
-            unlisted: BTreeSet::new(),
+            unlisted: BTreeMap::new(),
         }
     }
 }

@@ -133,10 +133,8 @@ impl Coordinator {
                 facts,
             } => {
                 if let Some(topic) = take(&mut self.topics, &topic, token) {
-                    if facts.sides.iter().all(|side| side.unknown.is_empty()) {
-                        let name = Arc::clone(&topic.record.plan.topic);
-                        self.members.note_clients(&name, &facts);
-                    }
+                    let name = Arc::clone(&topic.record.plan.topic);
+                    self.members.note_clients(&name, &facts);
                     let before = topic.record.clone();
                     let reports = self.members.reports(&before.plan.topic, now);
                     topic.writes.looked(&facts, &reports, now);
@@ -270,9 +268,9 @@ impl Coordinator {
 
     /// The clients that the brokers list for a topic's groups, and the producers of the clusters, as of the last look.
     #[must_use]
-    pub fn clients(&self, name: &str) -> Option<Vec<ClientView>> {
+    pub fn clients(&self, name: &str, now: Duration) -> Option<Vec<ClientView>> {
         let topic = self.topics.get(name)?;
-        Some(view::clients(topic.facts.as_ref(), &self.members))
+        Some(view::clients(topic.facts.as_ref(), &self.members, now))
     }
 
     /// All topics.
@@ -408,6 +406,16 @@ impl Coordinator {
             return;
         };
         let record = topic.record.clone();
+        if record.settings != before.settings {
+            let entry = audit(
+                "control-plane",
+                "grow",
+                name,
+                json!(before.settings),
+                json!(record.settings),
+            );
+            step.change.audit.push(entry);
+        }
         if record.reopened != before.reopened {
             let entry = audit(
                 "control-plane",

@@ -36,6 +36,9 @@ struct World {
     epoch: u64,
     work: VecDeque<Work>,
     access: [Access; 2],
+    /// On one broker of a side it is something else.
+    mixed: [bool; 2],
+    grown: [Option<TopicSettings>; 2],
     /// What each side owes to the group.
     owed: [u64; 2],
     end: [u64; 2],
@@ -62,6 +65,8 @@ impl World {
             epoch: 1,
             work: VecDeque::new(),
             access: [Access::Open; 2],
+            mixed: [false; 2],
+            grown: [None, None],
             owed: [0; 2],
             end: [0; 2],
             apps: Vec::new(),
@@ -311,6 +316,7 @@ impl World {
                     Err("no answer".to_owned())
                 } else {
                     self.access[side.index()] = access;
+                    self.mixed[side.index()] = false;
                     Ok(())
                 };
                 Event::AccessChanged {
@@ -341,6 +347,8 @@ impl World {
         SideFacts {
             unknown: Vec::new(),
             access: Some(access),
+            disagreement: self.mixed[side.index()].then(|| "a: open, b: sealed".into()),
+            grown: self.grown[side.index()].clone(),
             queues: (0..if access == Access::Sealed { 0 } else { QUEUES })
                 .map(queue_id)
                 .collect(),
@@ -488,6 +496,56 @@ fn draining_waits_for_the_backlog_and_says_how_much_is_owed() {
     world.owed[0] = 0;
     world.run(10);
     assert_eq!(world.view().stage, Stage::TargetOnly);
+}
+
+#[test]
+fn brokers_that_disagree_are_put_right_in_every_stage() {
+    let stages = [
+        Stage::DualRead,
+        Stage::DualWrite,
+        Stage::Draining,
+        Stage::TargetOnly,
+    ];
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    for stage in stages {
+        world.advance(stage);
+        world.run(60);
+        for side in Side::BOTH {
+            assert!(world.view().settled, "{stage}");
+            let changes = world.audited("access");
+            world.mixed[side.index()] = true;
+            world.run(30);
+            assert!(!world.mixed[side.index()], "{side} in {stage}");
+            assert!(world.view().settled, "{side} in {stage}");
+            assert_eq!(world.audited("access"), changes + 1, "{side} in {stage}");
+        }
+    }
+}
+
+#[test]
+fn queues_that_a_topic_has_got_are_kept_and_put_back() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    let more = TopicSettings {
+        queues: 2 * QUEUES,
+        saved: json!({"read": 2 * QUEUES}),
+    };
+    world.grown = [Some(more.clone()), Some(more.clone())];
+    world.run(30);
+    world.grown = [None, None];
+    let row = &world.stored[&(Kind::Topic, TOPIC.to_owned())].value;
+    let row: TopicRecord = serde_json::from_value(row.clone()).unwrap();
+    assert_eq!(row.settings, [more.clone(), more.clone()]);
+    assert_eq!(world.audited("grow"), 1);
+    world.advance(Stage::Draining);
+    for _ in 0..200 {
+        world.round();
+        for work in &world.work {
+            if let Work::SetAccess { settings, .. } = work {
+                assert_eq!(*settings, more);
+            }
+        }
+    }
+    assert_eq!(world.view().stage, Stage::Draining);
 }
 
 #[test]
@@ -683,9 +741,10 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
     second.topic = "invoices".into();
     request.roles.push(second);
     members.sync(&request, Duration::ZERO);
-    let now = timing.lease + timing.margin + Duration::from_secs(1);
-    let look = |listed: bool| {
+    let over = timing.lease + timing.margin + Duration::from_secs(1);
+    let look = |now: Duration, listed: bool, unknown: &[&str]| {
         let side = SideFacts {
+            unknown: unknown.iter().map(|what| (*what).to_owned()).collect(),
             backlogs: [(GROUP.into(), Backlog::default())].into(),
             groups: [(
                 GROUP.into(),
@@ -699,15 +758,40 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
             sides: [side.clone(), side],
         }
     };
-    let mut standing = |topic: &str, listed| {
-        members.note_clients(&topic.into(), &look(listed));
+    let mut standing = |second, topic: &str, listed, unknown: &[&str]| {
+        let now = over + Duration::from_secs(second);
+        members.note_clients(&topic.into(), &look(now, listed, unknown));
         let member = members.iter().next().unwrap();
         member.standing(&timing, now)
     };
-    assert_eq!(standing(TOPIC, false), Standing::Lost);
-    assert_eq!(standing("invoices", true), Standing::Lost);
-    assert_eq!(standing("invoices", false), Standing::Lost);
-    assert_eq!(standing(TOPIC, false), Standing::Harmless);
+    let relist = timing.relist.as_secs();
+    for second in [0, relist] {
+        assert_eq!(standing(second, TOPIC, false, &[]), Standing::Lost);
+    }
+    // Whoever is listed for one topic lives, and is not gone from the other.
+    let mut now = relist + 1;
+    assert_eq!(standing(now, "invoices", true, &[]), Standing::Lost);
+    for topic in ["invoices", TOPIC] {
+        assert_eq!(standing(now, topic, false, &[]), Standing::Lost);
+    }
+    // Brokers that are just back from a restart list nobody yet: silence has to last, without a gap.
+    now += relist - 1;
+    for topic in ["invoices", TOPIC] {
+        assert_eq!(standing(now, topic, false, &[]), Standing::Lost);
+        assert_eq!(standing(now, topic, false, &["no answer"]), Standing::Lost);
+    }
+    now += 1;
+    for second in [now, now + relist - 1] {
+        for topic in ["invoices", TOPIC] {
+            assert_eq!(standing(second, topic, false, &[]), Standing::Lost);
+        }
+    }
+    now += relist;
+    assert_eq!(standing(now, "invoices", false, &[]), Standing::Lost);
+    assert_eq!(standing(now, TOPIC, false, &[]), Standing::Harmless);
+    // What was proved stays so while a broker does not answer.
+    let harmless = standing(now + 1, TOPIC, false, &["no answer"]);
+    assert_eq!(harmless, Standing::Harmless);
 }
 
 #[test]

@@ -107,9 +107,9 @@ impl Topic {
     pub(super) fn is_settled(&self, members: &Membership, now: Duration) -> bool {
         self.stage() == self.record.goal
             && self.weight_is_published()
-            && Side::BOTH
-                .into_iter()
-                .all(|side| self.has_access(side, self.stage().access(side)))
+            && Side::BOTH.into_iter().all(|side| {
+                self.has_access(side, self.stage().access(side)) && !self.is_mixed(side)
+            })
             && sealed_side(self.stage()).is_none_or(|side| self.is_proved(side))
             && passed(&gate::of_instances(&self.record, members, now))
     }
@@ -193,7 +193,7 @@ impl Topic {
         for side in Side::BOTH {
             let here = stage.access(side);
             let on_the_way = next.is_some_and(|next| self.has_access(side, next.access(side)));
-            if self.has_access(side, here) || on_the_way {
+            if (self.has_access(side, here) || on_the_way) && !self.is_mixed(side) {
                 continue;
             }
             let tighter = self.access[side.index()] < Some(here);
@@ -277,6 +277,12 @@ impl Topic {
     }
 
     pub(super) fn looked(&mut self, facts: Facts) {
+        for side in Side::BOTH {
+            if let Some(grown) = &facts.side(side).grown {
+                self.record.settings[side.index()].clone_from(grown);
+                self.offsets_committed = false;
+            }
+        }
         if facts.begun >= self.changed {
             // Begun after the bound of whatever was on its way: what is seen now stays.
             self.record.changing = None;
@@ -430,6 +436,15 @@ impl Topic {
 
     fn has_access(&self, side: Side, access: Access) -> bool {
         self.access[side.index()] == Some(access)
+    }
+
+    /// The brokers disagree about the access: on some a writer may do less than on the most open one.
+    fn is_mixed(&self, side: Side) -> bool {
+        let facts = self
+            .facts
+            .as_ref()
+            .filter(|facts| facts.begun >= self.changed);
+        facts.is_some_and(|facts| facts.side(side).disagreement.is_some())
     }
 
     fn is_proved(&self, side: Side) -> bool {

@@ -138,8 +138,13 @@ pub enum ClientKind {
 }
 
 /// Everybody that the last look found, the unmanaged first.
-pub(super) fn clients(facts: Option<&Facts>, members: &Membership) -> Vec<ClientView> {
+pub(super) fn clients(
+    facts: Option<&Facts>,
+    members: &Membership,
+    now: Duration,
+) -> Vec<ClientView> {
     let mut found = Vec::new();
+    let looked = facts.map(|facts| milliseconds(now.saturating_sub(facts.begun)));
     for side in Side::BOTH {
         let Some(facts) = facts.map(|facts| facts.side(side)) else {
             continue;
@@ -148,6 +153,8 @@ pub(super) fn clients(facts: Option<&Facts>, members: &Membership) -> Vec<Client
             let clients = group.members.clients.iter();
             clients.map(move |client| ConnectedClient {
                 group: name.to_string(),
+                // Brokers do not tell when they last heard of a consumer: they listed it in the last look.
+                last_seen_ms: client.last_seen_ms.or(looked),
                 ..client.clone()
             })
         });

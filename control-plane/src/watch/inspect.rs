@@ -1,6 +1,10 @@
 //! One look at both clusters for one topic.
 
-use std::{collections::btree_map::Entry, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use crossfade::{
     Result, Side,
@@ -76,28 +80,36 @@ async fn fill(
     let Some(described) = admin.topic(topic).await? else {
         return Ok(());
     };
+    let mut settings = look.settings[side.index()].clone();
+    facts.grown = admin.grown(topic, &settings, &described)?;
+    if let Some(grown) = &facts.grown {
+        settings.clone_from(grown);
+    }
     facts.access = Some(described.access);
     facts.disagreement = described.disagreement;
     facts.message_type = described.message_type;
     facts.queues = described.queues;
-    let settings = &look.settings[side.index()];
-    facts.ends = admin.ends(topic, settings).await?;
+    facts.ends = admin.ends(topic, &settings).await?;
+    // What is owed to a managed group that does not exist cannot be known. One that the brokers name is owed something, also where some of them do
+    // not know it.
+    let existing = facts.groups.iter().filter(|(_, group)| group.exists);
+    let mut owed: BTreeSet<Arc<str>> = existing.map(|(name, _)| Arc::clone(name)).collect();
     for group in admin.groups(topic).await? {
         if let Entry::Vacant(entry) = facts.groups.entry(group.into()) {
+            owed.insert(Arc::clone(entry.key()));
             let found = known(admin, entry.key()).await?;
             entry.insert(found);
         }
     }
-    let existing = facts.groups.iter().filter(|(_, group)| group.exists);
-    let existing: Vec<Arc<str>> = existing.map(|(name, _)| Arc::clone(name)).collect();
-    for group in &existing {
+    let owed: Vec<Arc<str>> = owed.into_iter().collect();
+    for group in &owed {
         if admin.pops(topic, group).await?
             && let Some(known) = facts.groups.get_mut(group)
         {
             known.members.pop = true;
         }
     }
-    facts.backlogs = admin.backlogs(topic, &existing, settings).await?;
+    facts.backlogs = admin.backlogs(topic, &owed, &settings).await?;
     Ok(())
 }
 

@@ -7,14 +7,15 @@ use crate::error::{Error, ErrorKind, Result};
 
 impl Admin {
     /// Opens, closes or seals a topic on every broker that has it, and reads it back from each. `saved` is its configuration from when it was open;
-    /// opening puts that back. A broker that has the topic and is not in `saved` joined since: when such a one is to be opened it keeps its own
-    /// configuration where it is open already, else it gets that of the first broker in `saved`.
+    /// opening puts that back, with what it has got since ([`grown`]): no queue that somebody added is taken away. A broker that is sealed and not in
+    /// `saved` is opened as the first one in `saved`.
     ///
     /// One broker's failure does not keep the others from being changed.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `saved` names no broker, or was not saved while the topic was open. Else the first failure's kind with a
-    /// message that names every broker that failed, after which the access is unknown: [`ErrorKind::Unavailable`] when one of the brokers in
+    /// [`ErrorKind::InvalidInput`], and nothing is changed, when `saved` names no broker or was not saved while the topic was open; and for a seal when
+    /// the topic has grown since: under the seal nobody could tell any more which queues it has, so take [`grown`] first. Else the first failure's kind
+    /// with a message that names every broker that failed, after which the access is unknown: [`ErrorKind::Unavailable`] when one of the brokers in
     /// `saved` has no master now; as [`Self::update_topic`].
     ///
     /// # Cancellation
@@ -23,10 +24,19 @@ impl Admin {
         let template = check(saved)?;
         let topic = &template.topic_name;
         let now = self.topic_configs(topic).await?;
+        let own = grown(saved, &now);
+        if access == TopicAccess::Sealed && own != *saved {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "topic {topic} has more queues than were saved of it, and a seal would hide how many: it is {now:?}, saved was {saved:?}"
+                ),
+            ));
+        }
         let masters = self.masters().await?;
         let mut done = Vec::new();
         let mut failed: Vec<(Arc<str>, Error)> = Vec::new();
-        for (broker, config) in wanted(saved, template, &now, access) {
+        for (broker, config) in wanted(&own, template, &now, access) {
             let changed = match masters.iter().find(|master| master.broker == broker) {
                 Some(master) => self.update_topic(master, &config).await,
                 // The error that says which.
@@ -75,26 +85,36 @@ fn check(saved: &TopicConfigs) -> Result<&TopicConfig> {
 
 /// What every broker is to have.
 fn wanted(
-    saved: &TopicConfigs,
+    own: &TopicConfigs,
     template: &TopicConfig,
     now: &TopicConfigs,
     access: TopicAccess,
 ) -> TopicConfigs {
-    let mut wanted: TopicConfigs = saved
-        .iter()
+    let joined_sealed = now.keys().filter(|broker| !own.contains_key(*broker));
+    let joined_sealed = joined_sealed.map(|broker| (broker, template));
+    own.iter()
+        .chain(joined_sealed)
         .map(|(broker, config)| (Arc::clone(broker), config.with_access(access)))
-        .collect();
-    for (broker, config) in now {
-        if !saved.contains_key(broker) {
-            let own = if config.access() == TopicAccess::Open {
-                config
-            } else {
-                template
-            };
-            wanted.insert(Arc::clone(broker), own.with_access(access));
-        }
+        .collect()
+}
+
+/// A topic's own configuration, with what it has got since it was saved: queues that were added, and brokers that joined with it. What was taken away
+/// since is still there. `now` may be closed; of brokers on which it is sealed nothing can be told.
+#[must_use]
+pub fn grown(saved: &TopicConfigs, now: &TopicConfigs) -> TopicConfigs {
+    let mut own = saved.clone();
+    for (broker, config) in now.iter().filter(|(_, config)| config.queues() > 0) {
+        let known = own.entry(Arc::clone(broker)).or_insert_with(|| {
+            let mut config = config.clone();
+            if let (TopicAccess::Closed, Some(first)) = (config.access(), saved.values().next()) {
+                config.permission = first.permission;
+            }
+            config
+        });
+        known.read_queues = known.read_queues.max(config.read_queues);
+        known.write_queues = known.write_queues.max(config.write_queues);
     }
-    wanted
+    own
 }
 
 /// The queues in which a topic may have messages: those of its saved configuration, and those that it has now beyond it, on brokers that joined or
@@ -128,22 +148,40 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_joined_is_sealed_with_the_others_and_opened_as_the_first() {
+    fn what_a_topic_has_got_since_it_was_saved_is_kept() {
+        let saved = on(&[("a", 4), ("b", 8)]);
+        let mut now = on(&[("a", 6), ("b", 2), ("c", 2), ("d", 0)]);
+        let own = grown(&saved, &now);
+        assert_eq!(own, on(&[("a", 6), ("b", 8), ("c", 2)]));
+        // Closed: the permission is not its own, the queues are.
+        for config in now.values_mut() {
+            *config = config.with_access(TopicAccess::Closed);
+        }
+        assert_eq!(grown(&saved, &now), own);
+        // Sealed: nothing can be told.
+        for config in now.values_mut() {
+            *config = config.with_access(TopicAccess::Sealed);
+        }
+        assert_eq!(grown(&saved, &now), saved);
+    }
+
+    #[test]
+    fn a_broker_that_joined_sealed_is_opened_as_the_first() {
         let saved = on(&[("a", 4), ("b", 8)]);
         let mut now = on(&[("a", 4), ("b", 8), ("c", 2)]);
         let template = check(&saved).unwrap();
-        let sealed = wanted(&saved, template, &now, TopicAccess::Sealed);
+        let own = grown(&saved, &now);
+        let open = wanted(&own, template, &now, TopicAccess::Open);
+        assert_eq!(open, now);
+        let sealed = wanted(&own, template, &now, TopicAccess::Sealed);
+        assert_eq!(sealed.len(), 3);
         assert!(
             sealed
                 .values()
                 .all(|config| config.access() == TopicAccess::Sealed)
         );
-        assert_eq!(sealed.len(), 3);
-        // It is open already: left as it is.
-        let open = wanted(&saved, template, &now, TopicAccess::Open);
-        assert_eq!(open, now);
         now.extend(sealed);
-        let open = wanted(&saved, template, &now, TopicAccess::Open);
+        let open = wanted(&grown(&saved, &now), template, &now, TopicAccess::Open);
         assert_eq!(open, on(&[("a", 4), ("b", 8), ("c", 4)]));
     }
 

@@ -159,7 +159,8 @@ impl Admin {
         Ok(())
     }
 
-    /// The groups that read the topic now or have offsets in it, on any broker, sorted; without the brokers' own.
+    /// The groups that read the topic now or have offsets in it, on any broker, sorted; without the brokers' own, and without those that were deleted
+    /// everywhere and have left their offsets behind.
     ///
     /// # Errors
     /// As [`Self::masters`] and [`Client::call`](crate::Client::call).
@@ -184,10 +185,15 @@ impl Admin {
                 }
             })
             .await?;
-        let groups: BTreeSet<String> = answers.into_iter().flat_map(|(_, names)| names).collect();
-        Ok(groups
+        let named: BTreeSet<String> = answers.into_iter().flat_map(|(_, names)| names).collect();
+        let named = named
             .into_iter()
-            .filter(|group| !group.starts_with(SYSTEM_PREFIX))
+            .filter(|group| !group.starts_with(SYSTEM_PREFIX));
+        let known = self
+            .ask_masters(|admin, address| async move { admin.groups(&address).await })
+            .await?;
+        Ok(named
+            .filter(|group| known.iter().any(|(_, groups)| groups.contains_key(group)))
             .collect())
     }
 }

@@ -76,7 +76,7 @@ struct Counts {
 }
 
 impl Admin {
-    /// What a topic owes to each of `groups`. `configs` is the topic's configuration from when it was open, see [`Self::widened`]. Works under a seal.
+    /// What a topic owes to each of `groups`. `configs` is the topic's configuration from when it was open, see [`super::widened`]. Works under a seal.
     /// Everything that any broker had taken when this was called is counted; `dispatch` is how long the brokers may take to show it in their queues.
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! Keeping the assignment in line with the members and the queues (apache/rocketmq `RebalanceImpl.java`).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -20,8 +24,9 @@ use crate::{
 
 /// How often members and routes are looked at when nobody says that they changed.
 const EVERY: Duration = Duration::from_secs(10);
-/// The same while a topic has no queues (it may be unsealed), or its retry topic is not there yet.
-const WITHOUT_QUEUES: Duration = Duration::from_secs(1);
+/// The same while a topic has no queues (it may be unsealed), or its retry topic is not there yet, and after its queues have changed: brokers are
+/// unsealed one after the other, so more may follow.
+const UNSETTLED: Duration = Duration::from_secs(1);
 /// After a round that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(300);
 /// A member that gives a queue up hears of the change when this one does: it gets this long to commit what it has acked.
@@ -32,16 +37,17 @@ const SETTLE: Duration = Duration::from_millis(10);
 /// Ended by its owner.
 pub(super) async fn run(group: Arc<Group>) {
     let mut wait = EVERY;
+    let mut seen = BTreeMap::new();
     loop {
         // Woken or not: the round is the same.
         let _ = tokio::time::timeout(wait, group.changed.notified()).await;
         tokio::time::sleep(SETTLE).await;
-        wait = round(&group).await;
+        wait = round(&group, &mut seen).await;
     }
 }
 
-/// One look at everything; returns when to look again.
-async fn round(group: &Arc<Group>) -> Duration {
+/// One look at everything; returns when to look again. `seen`: how many queues each topic had before.
+async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Duration {
     let _assigning = group.assigning.lock().await;
     let mut wait = EVERY;
     // A consumer that was dropped in the middle of a round may have left queues behind.
@@ -52,8 +58,9 @@ async fn round(group: &Arc<Group>) -> Duration {
         }
         match assign(group, &inbox.entry, &inbox.subscription).await {
             Ok(queues) => {
-                if queues == 0 {
-                    wait = wait.min(WITHOUT_QUEUES);
+                let before = seen.insert(Arc::clone(inbox.topic()), queues);
+                if queues == 0 || before.is_some_and(|before| before != queues) {
+                    wait = wait.min(UNSETTLED);
                 }
                 inbox.set_assigned();
             }
@@ -68,7 +75,7 @@ async fn round(group: &Arc<Group>) -> Duration {
         Ok(()) => wait,
         Err(error) => {
             tracing::debug!(group = %group.name, %error, "retries are not assigned yet");
-            wait.min(WITHOUT_QUEUES)
+            wait.min(UNSETTLED)
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Requests that this crate's producers and consumers do not make: transactions, timers, and a consumer whose every step the test decides.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use crossfade_rocketmq::{
-    Client, Command, MessageQueue, ReceivedMessage, Request, codes::request, codes::response,
-    message,
+    Admin, Client, Command, MessageQueue, ReceivedMessage, Request, admin::Master, codes::request,
+    codes::response, message,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,8 +20,11 @@ const ROLLBACK: u32 = 12;
 /// Nobody is connected in it, so brokers ask nobody about its transactions.
 pub(crate) const PRODUCER_GROUP: &str = "drain-producers";
 
+const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+const HALF_GROUP: &str = "CID_RMQ_SYS_TRANS";
+
 /// A stored message: what has to be said to end its transaction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Stored {
     commit_log_offset: u64,
     queue_offset: u64,
@@ -147,6 +151,41 @@ pub(crate) async fn end(client: &Client, address: &Arc<str>, half: &Stored, comm
         .text("transactionId", &half.message_id);
     let answer = invoke(client, address, request).await;
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+}
+
+/// The copies of these half messages that the broker has made to ask its producer about: `bodies` are theirs. A transaction that ends while
+/// it is asked about leaves one behind.
+pub(crate) async fn asked_about(
+    client: &Client,
+    admin: &Admin,
+    master: &Master,
+    bodies: &BTreeSet<String>,
+) -> Vec<Stored> {
+    let queue = MessageQueue {
+        topic: HALF_TOPIC.into(),
+        broker: Arc::clone(&master.broker),
+        queue: 0,
+    };
+    let resolved = admin.committed_offset(&master.address, HALF_GROUP, HALF_TOPIC, 0);
+    let mut from = resolved.await.unwrap().unwrap_or(0);
+    let mut copies = Vec::new();
+    loop {
+        let messages = pull(client, &master.address, "TOOLS_CONSUMER", &queue, from).await;
+        let Some(last) = messages.last() else {
+            return copies;
+        };
+        from = last.offset + 1;
+        for message in &messages {
+            let body = String::from_utf8_lossy(&message.body).into_owned();
+            if bodies.contains(&body) && message.property("TRANSACTION_CHECK_TIMES").is_some() {
+                copies.push(Stored {
+                    commit_log_offset: message.commit_log_offset,
+                    queue_offset: message.offset,
+                    message_id: body,
+                });
+            }
+        }
+    }
 }
 
 /// The messages from `offset` on; none where the topic cannot be read now.

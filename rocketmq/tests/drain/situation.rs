@@ -45,6 +45,8 @@ pub(crate) struct Outcome {
     pub(crate) with_half: u64,
     pub(crate) with_retries: u64,
     pub(crate) with_seal: u64,
+    /// Transactions that ended while their broker asked about them.
+    pub(crate) checks_answered: u64,
     pub(crate) empty: u64,
     pub(crate) looks: u64,
     pub(crate) looks_while_owed: u64,
@@ -69,6 +71,7 @@ impl Outcome {
             (&mut self.with_half, other.with_half),
             (&mut self.with_retries, other.with_retries),
             (&mut self.with_seal, other.with_seal),
+            (&mut self.checks_answered, other.checks_answered),
             (&mut self.empty, other.empty),
             (&mut self.looks, other.looks),
             (&mut self.looks_while_owed, other.looks_while_owed),
@@ -102,6 +105,8 @@ struct Situation {
     configs: TopicConfigs,
     truth: Mutex<Truth>,
     outcome: Mutex<Outcome>,
+    /// Bodies of the half messages that have an end.
+    ended: Mutex<BTreeSet<String>>,
     sending: AtomicBool,
 }
 
@@ -127,6 +132,7 @@ pub(crate) async fn run(cluster: Cluster, number: u64, seed: u64) -> Outcome {
         configs,
         truth: Mutex::default(),
         outcome: Mutex::default(),
+        ended: Mutex::default(),
         sending: AtomicBool::new(true),
     });
     let done = Arc::new(AtomicBool::new(false));
@@ -235,6 +241,22 @@ impl Situation {
             self.truth.lock().unwrap().sent.remove(body);
         }
         raw::end(&self.cluster.client, address, half, commit).await;
+        self.ended.lock().unwrap().insert(body.to_owned());
+    }
+
+    /// Answers what the brokers ask about transactions that have ended, as a producer would. One that ended while it was asked about is asked about
+    /// again, up to 15 rounds long, and counts as half for so long: it would be delivered once more by a commit.
+    async fn answer_checks(&self, answered: &mut BTreeSet<raw::Stored>) {
+        let Cluster { client, admin, .. } = &self.cluster;
+        let ended = self.ended.lock().unwrap().clone();
+        for master in &self.cluster.masters {
+            for copy in raw::asked_about(client, admin, master, &ended).await {
+                if answered.insert(copy.clone()) {
+                    raw::end(client, &master.address, &copy, false).await;
+                    self.outcome.lock().unwrap().checks_answered += 1;
+                }
+            }
+        }
     }
 
     async fn seal_for(&self, time: Duration) {
@@ -371,6 +393,7 @@ impl Situation {
 
     async fn drains_at_last(&self) {
         let begun = Instant::now();
+        let mut answered = BTreeSet::new();
         loop {
             let Some(looked) = self.look().await else {
                 assert!(begun.elapsed() < 2 * AT_LAST, "no look is answered");
@@ -379,6 +402,9 @@ impl Situation {
             let owed: u64 = looked.values().map(Owed::total).sum();
             if self.is_settled(&looked, owed, begun.elapsed()) {
                 return;
+            }
+            if looked.values().any(|owed| owed.half > 0) {
+                self.answer_checks(&mut answered).await;
             }
             sleep(Duration::from_secs(1)).await;
         }

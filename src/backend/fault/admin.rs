@@ -64,6 +64,16 @@ impl BackendAdmin for FaultAdmin {
         self.then("groups", move |admin| admin.groups(topic))
     }
 
+    /// No question to the cluster.
+    fn grown(
+        &self,
+        topic: &str,
+        saved: &TopicSettings,
+        now: &TopicDescription,
+    ) -> Result<Option<TopicSettings>> {
+        self.inner.grown(topic, saved, now)
+    }
+
     fn set_access<'a>(
         &'a self,
         topic: &'a str,

@@ -8,7 +8,9 @@ use std::{
 
 use crossfade_rocketmq::{
     Admin, Error as ClientError,
-    admin::{GroupConfig, Owed, QueueOffsets, TopicAccess, TopicConfig, TopicConfigs, widened},
+    admin::{
+        GroupConfig, Owed, QueueOffsets, TopicAccess, TopicConfig, TopicConfigs, grown, widened,
+    },
 };
 
 use super::{error::convert, producer::queue_id};
@@ -137,6 +139,21 @@ impl BackendAdmin for RocketmqAdmin {
                 .await
                 .map_err(failed(OPERATION))
         })
+    }
+
+    fn grown(
+        &self,
+        topic: &str,
+        before: &TopicSettings,
+        now: &TopicDescription,
+    ) -> Result<Option<TopicSettings>> {
+        const OPERATION: &str = "compare a topic's settings";
+        let before = saved(OPERATION, topic, before)?;
+        let own = grown(&before, &saved(OPERATION, topic, &now.settings)?);
+        if own == before {
+            return Ok(None);
+        }
+        settings(OPERATION, &own).map(Some)
     }
 
     fn commit_first_offsets<'a>(
@@ -289,9 +306,6 @@ fn describe(topic: &str, configs: &TopicConfigs) -> Result<TopicDescription> {
             each.collect::<Vec<_>>().join(", ")
         )
     });
-    let saved = serde_json::to_value(configs).map_err(|source| {
-        Error::new(ErrorKind::Unexpected, OPERATION, source.to_string()).with_source(source)
-    })?;
     let queues = configs
         .iter()
         .flat_map(|(broker, config)| {
@@ -302,15 +316,22 @@ fn describe(topic: &str, configs: &TopicConfigs) -> Result<TopicDescription> {
         .values()
         .find_map(|c| c.attributes.get(MESSAGE_TYPE).cloned());
     Ok(TopicDescription {
-        settings: TopicSettings {
-            queues: configs.values().map(TopicConfig::queues).sum(),
-            saved,
-        },
+        settings: settings(OPERATION, configs)?,
         // `Open` is the first: a topic is as open as its most open broker.
         access: distinct.into_iter().next().unwrap_or(Access::Open),
         disagreement,
         queues,
         message_type,
+    })
+}
+
+fn settings(operation: &'static str, configs: &TopicConfigs) -> Result<TopicSettings> {
+    let saved = serde_json::to_value(configs).map_err(|source| {
+        Error::new(ErrorKind::Unexpected, operation, source.to_string()).with_source(source)
+    })?;
+    Ok(TopicSettings {
+        queues: configs.values().map(TopicConfig::queues).sum(),
+        saved,
     })
 }
 
@@ -390,6 +411,29 @@ mod tests {
         ] {
             assert_eq!(version_name(ordinal), name);
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_topic_has_got_since_it_was_saved_is_told() {
+        let client = crossfade_rocketmq::Client::new(crossfade_rocketmq::ClientOptions::new(
+            ["127.0.0.1:1"],
+            "test",
+        ));
+        let admin = RocketmqAdmin::new(&Admin::new(&client.unwrap()));
+        let on = |brokers: &[(&str, u32)]| {
+            let each = brokers.iter();
+            let configs: TopicConfigs = each
+                .map(|(broker, queues)| ((*broker).into(), TopicConfig::new("t", *queues)))
+                .collect();
+            describe("t", &configs).unwrap()
+        };
+        let saved = on(&[("a", 4)]).settings;
+        for now in [on(&[("a", 4)]), on(&[("a", 2)]), on(&[])] {
+            assert_eq!(admin.grown("t", &saved, &now).unwrap(), None);
+        }
+        let now = on(&[("a", 6), ("b", 3)]);
+        let grown = admin.grown("t", &saved, &now).unwrap();
+        assert_eq!(grown, Some(now.settings));
     }
 
     #[test]

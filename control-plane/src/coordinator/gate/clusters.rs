@@ -64,6 +64,8 @@ pub(super) fn permissions(scene: &Scene<'_>) -> Gate {
         let on_the_way = next.map(|next| next.access(side));
         let access = scene.facts.side(side).access;
         found.push(access);
+        let mixed = scene.facts.side(side).disagreement.iter();
+        wrong.extend(mixed.map(|mixed| format!("{side}: {mixed}")));
         if access.is_some() && access != Some(wanted) && access != on_the_way {
             wrong.push(format!(
                 "the {side} is {} and should be {wanted}",

@@ -130,9 +130,8 @@ fn unknown(row: &TopicRecord, facts: &SideFacts) -> Vec<String> {
 fn unknown_parts(facts: &SideFacts) -> Vec<String> {
     let mut unknown = Vec::new();
     for (group, backlog) in &facts.backlogs {
-        if backlog.delayed.is_none() {
-            unknown.push(format!("{group}: delayed"));
-        }
+        let parts = backlog.unknown().into_iter();
+        unknown.extend(parts.map(|part| format!("{group}: {part}")));
     }
     unknown
 }

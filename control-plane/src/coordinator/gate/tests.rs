@@ -294,6 +294,9 @@ const CLOSING: &[Closing] = &[
         cast.side(Side::Source).access = Some(Access::Closed)
     }),
     (1, "permissions", |cast| {
+        cast.side(Side::Source).disagreement = Some("a: open, b: sealed".into());
+    }),
+    (1, "permissions", |cast| {
         cast.side(Side::Source).access = Some(Access::Sealed)
     }),
     (0, "roles_registered", |cast| {
@@ -365,6 +368,12 @@ const CLOSING: &[Closing] = &[
     }),
     (3, "source_backlog_known", |cast| {
         cast.backlog(Side::Source).delayed = None
+    }),
+    (3, "source_backlog_known", |cast| {
+        cast.backlog(Side::Source).half = None
+    }),
+    (3, "source_backlog_known", |cast| {
+        cast.backlog(Side::Source).queues[0].committed = Some(51)
     }),
 ];
 
