@@ -159,7 +159,7 @@ pub const KEYS: &[Key] = &[
             }
             .to_owned()
         ),
-        "Without contact for a lease: go on with the last plan, or refuse sends and pause deliveries."
+        "Without contact for a lease: go on with the last plan, or refuse sends and leave the queues to the group's other consumers."
     ),
     key!(
         "plan.file",

@@ -51,11 +51,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut closing: watch::Receiver<bool>)
         for (side, wanted) in Side::BOTH.into_iter().zip(&wanted) {
             let next = match (standing, plan) {
                 _ if is_closing => Wanted::Purge,
-                (ContactState::Superseded, _) => Wanted::Purge,
+                // Whoever hands nothing out leaves its queues to the others.
+                (ContactState::Superseded | ContactState::Stopped, _) => Wanted::Purge,
                 (_, None) => Wanted::No,
-                // Without valid contact the plan may be an old one: a consumer that reads both sides misses nothing. A stopped one keeps both
-                // open and hands nothing out.
-                (ContactState::Lost | ContactState::Stopped, Some(_)) => Wanted::Yes,
+                // Without contact the plan may be an old one: a consumer that reads both sides misses nothing.
+                (ContactState::Lost, Some(_)) => Wanted::Yes,
                 (ContactState::Valid, Some((_, read))) if read.includes(side) => Wanted::Yes,
                 (ContactState::Valid, Some(_)) => Wanted::No,
             };

@@ -241,10 +241,34 @@ async fn consumer_without_contact_reads_both_sides_and_a_stopped_one_hands_nothi
     world.contact.set(ContactState::Stopped);
     let refused = consumer.receive(1, Duration::from_secs(1)).await;
     assert_eq!(kind_of(refused), ErrorKind::LeaseOver);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     world.contact.set(ContactState::Valid);
     consumer.ack(&one(&consumer).await).await.unwrap();
     world.applied().await;
-    assert_eq!(pair.asked(), [1, 1]);
+    assert_eq!(pair.asked(), [2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopped_consumer_gives_its_queues_to_the_others_until_there_is_contact() {
+    let mut world = World::new(Stage::SourceOnly, 0).await;
+    let stopped = world.consumer();
+    let cut_off = std::mem::take(&mut world.contact);
+    world.contact.set(ContactState::Valid);
+    let (producer, other) = (world.producer(), world.consumer());
+    stopped.ready(Duration::from_secs(1)).await.unwrap();
+    other.ready(Duration::from_secs(1)).await.unwrap();
+    cut_off.set(ContactState::Stopped);
+    for _ in 0..100 {
+        producer.send(Message::new("a")).await.unwrap();
+    }
+    drain(&other, &mut Seen::new(), 100).await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+    cut_off.set(ContactState::Valid);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..100 {
+        producer.send(Message::new("a")).await.unwrap();
+    }
+    stopped.ack(&one(&stopped).await).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

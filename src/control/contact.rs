@@ -26,7 +26,7 @@ pub enum ContactState {
     /// Started from disk, or out of contact for a lease, in mode `continue`: sends go on under the last plan, consumers read both sides.
     #[default]
     Lost,
-    /// The lease is over in mode `stop`: sends are refused, deliveries pause.
+    /// The lease is over in mode `stop`: sends are refused, deliveries pause, and consumers leave their queues to the others.
     Stopped,
     /// A newer process runs under this name. Final.
     Superseded,
