@@ -271,7 +271,7 @@ pub const KEYS: &[Key] = &[
         consumer.options.stop_timeout,
         |text| value::millis(text, 1..=3_600_000),
         ms,
-        "How long a side that is removed, or a consumer that is closed, waits for what was handed out."
+        "How long a consumer that is closed waits for what was handed out. A side that the plan removes waits without a bound: the stage does not move on before its handlers have ended."
     ),
     key!(
         "dedup.window_ms",

@@ -221,6 +221,77 @@ async fn revision_that_removes_a_side_is_applied_after_its_handlers_have_ended()
 }
 
 #[tokio::test(start_paused = true)]
+async fn handler_that_outlives_the_stop_timeout_keeps_the_revision_unapplied() {
+    let world = World::new(Stage::DualWrite, 0).await;
+    let consumer = world.consumer();
+    world.producer().send(Message::new("a")).await.unwrap();
+    let delivery = one(&consumer).await;
+    assert_eq!(delivery.side, Side::Source);
+    world.publish(Stage::Draining, 0);
+    world.publish(Stage::TargetOnly, 0);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.cell.applied(), None);
+    consumer.ack(&delivery).await.unwrap();
+    world.applied().await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_commit_that_fails_keeps_the_revision_unapplied_until_it_is_made() {
+    let world = World::new(Stage::Draining, 0).await;
+    let consumer = world.consumer();
+    consumer.ready(Duration::from_secs(1)).await.unwrap();
+    world.faults[0].stall();
+    world.publish(Stage::TargetOnly, 0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.cell.applied(), None);
+    world.faults[0].resume();
+    world.applied().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn side_that_is_wanted_again_waits_no_longer_than_the_stop_timeout_for_a_handler() {
+    let world = World::new(Stage::DualWrite, 10_000).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    producer.send(Message::new("a")).await.unwrap();
+    let hangs = one(&consumer).await;
+    assert_eq!(hangs.side, Side::Target);
+    world.publish(Stage::DualRead, 10_000);
+    world.publish(Stage::SourceOnly, 10_000);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.publish(Stage::DualRead, 10_000);
+    world.publish(Stage::DualWrite, 10_000);
+    producer.send(Message::new("b")).await.unwrap();
+    let mut next = within(31, consumer.receive(1, Duration::from_secs(60)))
+        .await
+        .unwrap();
+    let next = next.pop().unwrap();
+    assert_eq!(next.message.body, "b");
+    consumer.ack(&next).await.unwrap();
+    // Its queue was given up meanwhile: the broker hands it out again, and its key says that it was handled.
+    consumer.ack(&hangs).await.unwrap();
+    nothing(&consumer).await;
+    assert_eq!(world.backlog(Side::Target).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn side_closed_over_a_handler_is_not_applied_before_that_has_ended() {
+    let world = World::new(Stage::DualWrite, 0).await;
+    let consumer = world.consumer();
+    world.producer().send(Message::new("a")).await.unwrap();
+    let delivery = one(&consumer).await;
+    world.contact.set(ContactState::Stopped);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.publish(Stage::Draining, 0);
+    world.publish(Stage::TargetOnly, 0);
+    world.contact.set(ContactState::Valid);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.cell.applied(), None);
+    consumer.ack(&delivery).await.unwrap();
+    world.applied().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn consumer_without_contact_reads_both_sides_and_a_stopped_one_hands_nothing_out() {
     let world = World::new(Stage::SourceOnly, 0).await;
     let pair = world.pair();
