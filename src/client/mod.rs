@@ -172,7 +172,9 @@ impl Client {
     /// Ends in good order: consumers stop and commit, sends end, the control plane hears that this instance leaves, the plans on disk are
     /// written, the connections close. Everything is tried even when something before it has failed, all together within `deadline`.
     ///
-    /// A control plane that cannot be told is no failure: it is logged, and the instance counts as lost there.
+    /// A control plane that cannot be told is no failure: it is logged, and the instance counts as lost there. So does one whose handlers or sends
+    /// have not ended within four fifths of `deadline`: the farewell would say that they have. An ambiguous send ends when its broker's
+    /// bound has passed (RocketMQ: 5 s).
     ///
     /// # Errors
     /// The first failure; `Timeout` when the deadline ended it; `Closed` when it was shut down before.

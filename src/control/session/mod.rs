@@ -126,7 +126,14 @@ struct Shared {
     asked: Notify,
     progress: watch::Sender<Progress>,
     clusters: watch::Sender<Clusters>,
-    leaving: watch::Sender<bool>,
+    leaving: watch::Sender<Option<Leaving>>,
+}
+
+/// How the task ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Leaving {
+    Farewell,
+    InSilence,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -160,7 +167,7 @@ impl Session {
             asked: Notify::new(),
             progress: watch::Sender::default(),
             clusters: watch::Sender::default(),
-            leaving: watch::Sender::new(false),
+            leaving: watch::Sender::default(),
         });
         let mut worker = Worker::new(
             Arc::clone(&shared),
@@ -239,6 +246,21 @@ impl Session {
     /// # Cancellation
     /// As dropping the session.
     pub async fn leave(&self, deadline: Duration) -> Result<()> {
+        self.end(Leaving::Farewell, deadline).await
+    }
+
+    /// As [`Self::leave`], but tells nobody: something of this instance may still be under way, so it has to count as lost.
+    ///
+    /// # Errors
+    /// `Timeout` after `deadline`; `Closed` when it has left before.
+    ///
+    /// # Cancellation
+    /// As dropping the session.
+    pub async fn leave_in_silence(&self, deadline: Duration) -> Result<()> {
+        self.end(Leaving::InSilence, deadline).await
+    }
+
+    async fn end(&self, how: Leaving, deadline: Duration) -> Result<()> {
         let task = self
             .task
             .lock()
