@@ -70,7 +70,8 @@ impl Client {
     }
 
     /// A producer of `topic`. Returns once the control plane knows of it and the topic's plan is here; bounded by
-    /// `control.start_timeout_ms`. While the control plane is away, the last plan will do.
+    /// `control.start_timeout_ms`. While the control plane is away, the last plan will do once the lease is over: until then stages may move
+    /// on without those who are not registered.
     ///
     /// # Errors
     /// `StageUnknown` for a topic that is not managed (the message says how to add it); `InvalidConfig` for a name that no broker takes;

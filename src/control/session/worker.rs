@@ -420,6 +420,10 @@ impl Worker {
             length,
             sent_last: sent_at,
         };
+        self.shared.progress.send_if_modified(|progress| {
+            let is_leased = length.is_some();
+            std::mem::replace(&mut progress.is_leased, is_leased) != is_leased
+        });
         let stops = self.shared.options.lease_mode == LeaseMode::Stop;
         self.shared
             .contact
