@@ -223,7 +223,7 @@ pub const KEYS: &[Key] = &[
         producer.try_timeout,
         |text| value::millis(text, 1..=3_600_000),
         ms,
-        "One try of a send."
+        "One try of a send; with `lease.mode` `stop` never longer than what is left of the lease."
     ),
     key!(
         "producer.attempts",
