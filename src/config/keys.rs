@@ -290,14 +290,6 @@ pub const KEYS: &[Key] = &[
         "Most keys remembered; a full store pushes back and forgets nothing early."
     ),
     key!(
-        "dedup.owner_lease_ms",
-        "3000 to 3600000",
-        dedup.owner_lease,
-        |text| value::millis(text, 3_000..=3_600_000),
-        ms,
-        "How long a consumer that gives no sign keeps the keys that it is handling."
-    ),
-    key!(
         "random.seed",
         "0 to 18446744073709551615",
         random_seed,

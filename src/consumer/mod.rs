@@ -343,6 +343,12 @@ impl Drop for Consumer {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.dedup.forget(&self.owner);
+    }
+}
+
 impl Shared {
     async fn close(&self, closing: &watch::Sender<bool>) -> Result<()> {
         closing.send_replace(true);

@@ -409,14 +409,31 @@ async fn close_with_a_handler_that_never_ends_says_so_after_the_stop_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_consumers_messages_are_delivered_again_after_its_lease() {
+async fn dropped_consumers_messages_are_delivered_again() {
     let world = World::new(Stage::SourceOnly, 0).await;
     let first = world.consumer();
     world.producer().send(Message::new("a")).await.unwrap();
     one(&first).await;
     drop(first);
     let second = world.consumer();
-    nothing(&second).await;
+    second.ack(&one(&second).await).await.unwrap();
+    // Nothing is left of the first one's claim.
+    assert_eq!(world.dedup.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_in_hand_is_entered_by_nobody_else_while_its_consumer_is_there() {
+    let world = World::new(Stage::DualWrite, 0).await;
+    send_twins(&world).await;
+    let first = world.consumer();
+    let in_hand = one(&first).await;
+    // As after a freeze of the whole process: no time for a renewal.
+    first.supervisor.abort();
+    let second = world.consumer();
+    for _ in 0..12 {
+        nothing(&second).await;
+    }
+    drop((in_hand, first));
     second.ack(&one(&second).await).await.unwrap();
 }
 
@@ -494,6 +511,10 @@ impl DedupStore for Away {
 
     fn renew<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<()>> {
         self.ask(self.store.renew(owner))
+    }
+
+    fn forget(&self, owner: &Owner) {
+        self.store.forget(owner);
     }
 }
 
