@@ -70,7 +70,8 @@ impl Client {
     }
 
     /// A producer of `topic`. Returns once the control plane knows of it and the topic's plan is here; bounded by
-    /// `control.start_timeout_ms`. While the control plane is away, the last plan will do.
+    /// `control.start_timeout_ms`. While the control plane is away, the last plan will do once the lease is over: until then stages may move
+    /// on without those who are not registered.
     ///
     /// # Errors
     /// `StageUnknown` for a topic that is not managed (the message says how to add it); `InvalidConfig` for a name that no broker takes;
@@ -172,7 +173,9 @@ impl Client {
     /// Ends in good order: consumers stop and commit, sends end, the control plane hears that this instance leaves, the plans on disk are
     /// written, the connections close. Everything is tried even when something before it has failed, all together within `deadline`.
     ///
-    /// A control plane that cannot be told is no failure: it is logged, and the instance counts as lost there.
+    /// A control plane that cannot be told is no failure: it is logged, and the instance counts as lost there. So does one whose handlers or sends
+    /// have not ended within four fifths of `deadline`: the farewell would say that they have. An ambiguous send ends when its broker's
+    /// bound has passed (RocketMQ: 5 s).
     ///
     /// # Errors
     /// The first failure; `Timeout` when the deadline ended it; `Closed` when it was shut down before.

@@ -37,9 +37,18 @@ pub(super) async fn run(shared: &Shared, deadline: Duration) -> Result<()> {
     let producers = producers.into_iter().map(ProducerCloser::close);
     let second = all("sends", producers, traffic_end).await;
     let left = end.saturating_duration_since(Instant::now());
-    // Without a control plane everything else still ends in good order. It sees the instance as lost until its lease is over or an operator says
-    // that it is gone.
-    if let Err(error) = shared.session.leave(left).await {
+    // A farewell says that nothing is under way any more: without it the instance is lost, until its lease is over in mode `stop`, the brokers list it
+    // no more, or an operator says that it is gone. Everything else ends in good order all the same.
+    let left_behind = first.is_err() || second.is_err();
+    let ended = if left_behind {
+        tracing::warn!(
+            "sends or handlers have not ended: this instance does not say that it leaves"
+        );
+        shared.session.leave_in_silence(left).await
+    } else {
+        shared.session.leave(left).await
+    };
+    if let Err(error) = ended {
         tracing::warn!(%error, "the control plane did not hear that this instance leaves");
     }
     let backends: Vec<_> = shared.sides.connected().map(Arc::clone).collect();

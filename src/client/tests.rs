@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
-    BoxFuture, Message, Side,
-    backend::memory::MemoryCluster,
+    BoxFuture, Message, Persisted, Side,
+    backend::{
+        fault::{Fault, FaultControl, FaultRules, SendFate},
+        memory::MemoryCluster,
+    },
     control::{
         FixedPlans, PlanSource,
         wire::{Clusters, SyncRequest, SyncResponse},
@@ -124,7 +127,7 @@ async fn messages_pass_through_a_stage_change_and_the_shutdown_says_goodbye() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_with_a_delivery_in_hand_is_bounded_and_still_says_goodbye() {
+async fn shutdown_with_a_delivery_in_hand_is_bounded_and_no_clean_leave() {
     let plans =
         FixedPlans::new([plan(1, 0, Stage::SourceOnly)]).with_clusters(clusters("in-hand").await);
     let noted = Noted::new(plans);
@@ -145,7 +148,42 @@ async fn shutdown_with_a_delivery_in_hand_is_bounded_and_still_says_goodbye() {
     let error = client.shutdown(5 * SECOND).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(begun.elapsed() <= 5 * SECOND);
-    assert_eq!(noted.farewells(), 1);
+    assert_eq!(noted.farewells(), 0);
+    // Nothing keeps contact for it any more.
+    let asked = noted.requests.lock().unwrap().len();
+    tokio::time::sleep(120 * SECOND).await;
+    assert_eq!(noted.requests.lock().unwrap().len(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_with_an_ambiguous_send_under_way_is_no_clean_leave() {
+    // The broker may store the message for five seconds more.
+    for (deadline, farewells) in [(2 * SECOND, 0), (10 * SECOND, 1)] {
+        let cluster = MemoryCluster::default();
+        let admin = cluster.backend("admin").admin();
+        admin.create_topic("orders", 4).await.unwrap();
+        let faults = FaultControl::new(1);
+        faults.set_rules(FaultRules {
+            late_by: 5 * SECOND,
+            ..FaultRules::default()
+        });
+        faults.script([SendFate::RequestLost]);
+        let noted = Noted::new(FixedPlans::new([plan(1, 0, Stage::SourceOnly)]));
+        let client = Client::builder()
+            .plans(noted.clone())
+            .source(Arc::new(Fault::with_control(cluster.backend("a"), faults)))
+            .set("producer.attempts", "1")
+            .unwrap()
+            .start()
+            .await
+            .unwrap();
+        let producer = client.producer("orders").await.unwrap();
+        let error = producer.send(Message::new("one")).await.unwrap_err();
+        assert_eq!(error.persisted(), Persisted::Maybe);
+        let ended = client.shutdown(deadline).await;
+        assert_eq!(ended.is_ok(), farewells == 1, "{ended:?}");
+        assert_eq!(noted.farewells(), farewells);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -159,7 +159,7 @@ pub const KEYS: &[Key] = &[
             }
             .to_owned()
         ),
-        "Without contact for a lease: go on with the last plan, or refuse sends and pause deliveries."
+        "Without contact for a lease: go on with the last plan, or refuse sends and leave the queues to the group's other consumers."
     ),
     key!(
         "plan.file",
@@ -223,7 +223,7 @@ pub const KEYS: &[Key] = &[
         producer.try_timeout,
         |text| value::millis(text, 1..=3_600_000),
         ms,
-        "One try of a send."
+        "One try of a send; with `lease.mode` `stop` never longer than what is left of the lease."
     ),
     key!(
         "producer.attempts",
@@ -271,7 +271,7 @@ pub const KEYS: &[Key] = &[
         consumer.options.stop_timeout,
         |text| value::millis(text, 1..=3_600_000),
         ms,
-        "How long a side that is removed, or a consumer that is closed, waits for what was handed out."
+        "How long a consumer that is closed waits for what was handed out. A side that the plan removes waits without a bound: the stage does not move on before its handlers have ended."
     ),
     key!(
         "dedup.window_ms",
@@ -288,14 +288,6 @@ pub const KEYS: &[Key] = &[
         |text| value::number(text, 1..=1_000_000_000),
         shown,
         "Most keys remembered; a full store pushes back and forgets nothing early."
-    ),
-    key!(
-        "dedup.owner_lease_ms",
-        "3000 to 3600000",
-        dedup.owner_lease,
-        |text| value::millis(text, 3_000..=3_600_000),
-        ms,
-        "How long a consumer that gives no sign keeps the keys that it is handling."
     ),
     key!(
         "random.seed",

@@ -39,7 +39,8 @@ pub struct ConsumerOptions {
     pub ready: usize,
     /// Messages of a side that wait because their key is claimed elsewhere; above it the fetch pauses. Default 256.
     pub set_aside: usize,
-    /// How long a side that is removed, or a consumer that is closed, waits for what was handed out. Default 30 s.
+    /// How long a consumer that is closed, or whose lease is over in mode `stop`, waits for what was handed out. A side that the plan removes
+    /// hands out for so long what is ready, and then waits for its handlers without a bound: the stage does not move on before. Default 30 s.
     pub stop_timeout: Duration,
 }
 
@@ -339,6 +340,12 @@ impl ConsumerCloser {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.supervisor.abort();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.dedup.forget(&self.owner);
     }
 }
 

@@ -69,11 +69,15 @@ impl Outstanding {
         self.lock().held.len()
     }
 
+    pub(super) fn has_some_of(&self, side: Side) -> bool {
+        self.lock().held.values().any(|held| held.side == side)
+    }
+
     /// Waits until nothing of `side` is outstanding.
     pub(super) async fn settled(&self, side: Side) {
         loop {
             let ended = self.ended.notified();
-            if !self.lock().held.values().any(|held| held.side == side) {
+            if !self.has_some_of(side) {
                 return;
             }
             ended.await;

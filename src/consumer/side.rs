@@ -113,19 +113,21 @@ async fn try_open(shared: &Shared, side: Side) -> Result<Arc<dyn BackendConsumer
 }
 
 /// Hands out what is ready, waits for what was handed out, commits, and leaves the group.
+///
+/// A side that the plan has removed waits for its handlers and its last commit however long they take, because the revision is not applied
+/// before. Only a side that is wanted again, or handed out no more, is closed over its handlers after the stop timeout.
 async fn stop(
     shared: &Shared,
     side: Side,
     backend: &dyn BackendConsumer,
     wanted: &mut watch::Receiver<Wanted>,
 ) {
-    let deadline = tokio::time::sleep(shared.options.stop_timeout);
-    tokio::pin!(deadline);
+    let timeout = shared.options.stop_timeout;
     tokio::select! {
         biased;
         () = shared.inbox.emptied(side) => {}
         _ = wanted.wait_for(|wanted| *wanted == Wanted::Purge) => {}
-        () = &mut deadline => {}
+        () = tokio::time::sleep(timeout) => {}
     }
     for claimed in shared.inbox.purge(side) {
         release(shared, &claimed.key).await;
@@ -133,13 +135,27 @@ async fn stop(
     tokio::select! {
         biased;
         () = shared.outstanding.settled(side) => {}
-        () = &mut deadline => {
+        () = async {
+            not_just_removed(wanted).await;
+            tokio::time::sleep(timeout).await;
+        } => {
             tracing::warn!(topic = %shared.subscription.topic, %side, "handlers did not end in time: their messages are delivered again");
         }
     }
-    if let Err(error) = backend.close().await {
+    let mut pause = OPEN_PAUSE.0;
+    while let Err(error) = backend.close().await {
         tracing::warn!(topic = %shared.subscription.topic, %side, %error, "not closed in good order");
+        let may_wait = tokio::time::timeout(pause, not_just_removed(wanted)).await;
+        if may_wait.is_ok() {
+            return;
+        }
+        pause = (pause * 2).min(OPEN_PAUSE.1);
     }
+}
+
+async fn not_just_removed(wanted: &mut watch::Receiver<Wanted>) {
+    // As above.
+    let _ = wanted.wait_for(|wanted| *wanted != Wanted::No).await;
 }
 
 async fn release(shared: &Shared, key: &IdempotencyKey) {

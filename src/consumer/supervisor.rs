@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{
     Shared,
+    outstanding::Outstanding,
     side::{self, Status, Wanted},
 };
 use crate::{
@@ -51,11 +52,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut closing: watch::Receiver<bool>)
         for (side, wanted) in Side::BOTH.into_iter().zip(&wanted) {
             let next = match (standing, plan) {
                 _ if is_closing => Wanted::Purge,
-                (ContactState::Superseded, _) => Wanted::Purge,
+                // Whoever hands nothing out leaves its queues to the others.
+                (ContactState::Superseded | ContactState::Stopped, _) => Wanted::Purge,
                 (_, None) => Wanted::No,
-                // Without valid contact the plan may be an old one: a consumer that reads both sides misses nothing. A stopped one keeps both
-                // open and hands nothing out.
-                (ContactState::Lost | ContactState::Stopped, Some(_)) => Wanted::Yes,
+                // Without contact the plan may be an old one: a consumer that reads both sides misses nothing.
+                (ContactState::Lost, Some(_)) => Wanted::Yes,
                 (ContactState::Valid, Some((_, read))) if read.includes(side) => Wanted::Yes,
                 (ContactState::Valid, Some(_)) => Wanted::No,
             };
@@ -74,7 +75,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut closing: watch::Receiver<bool>)
                     .reading
                     .send_if_modified(|last| std::mem::replace(last, revision) != revision);
             }
-            let now = (applies(read, &seen).then_some(revision), states(&seen));
+            let applied = applies(read, &seen, &shared.outstanding).then_some(revision);
+            let now = (applied, states(&seen));
             if told.as_ref() != Some(&now) {
                 match &now {
                     (Some(revision), sides) => {
@@ -120,11 +122,13 @@ fn reads(read: ReadPlan, statuses: &[Status]) -> bool {
     sides.all(|(side, status)| !read.includes(side) || matches!(status, Status::Ready(_)))
 }
 
-/// And each that is not is stopped and committed.
-fn applies(read: ReadPlan, statuses: &[Status]) -> bool {
+/// And each that is not is stopped and committed, and has no handler left: a side that was closed over one waits for it here.
+fn applies(read: ReadPlan, statuses: &[Status], outstanding: &Outstanding) -> bool {
     let mut sides = Side::BOTH.into_iter().zip(statuses);
-    let stopped = |status: &Status| matches!(status, Status::Closed);
-    reads(read, statuses) && sides.all(|(side, status)| read.includes(side) || stopped(status))
+    let stopped =
+        |side, status: &Status| matches!(status, Status::Closed) && !outstanding.has_some_of(side);
+    reads(read, statuses)
+        && sides.all(|(side, status)| read.includes(side) || stopped(side, status))
 }
 
 fn states(statuses: &[Status]) -> Vec<SideState> {

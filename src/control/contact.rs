@@ -26,7 +26,7 @@ pub enum ContactState {
     /// Started from disk, or out of contact for a lease, in mode `continue`: sends go on under the last plan, consumers read both sides.
     #[default]
     Lost,
-    /// The lease is over in mode `stop`: sends are refused, deliveries pause.
+    /// The lease is over in mode `stop`: sends are refused, deliveries pause, and consumers leave their queues to the others.
     Stopped,
     /// A newer process runs under this name. Final.
     Superseded,
@@ -118,6 +118,21 @@ impl Contact {
         stop_at != NEVER && self.clock.boot_time() >= Duration::from_nanos(stop_at)
     }
 
+    /// `wanted`, or what is left of the lease in mode `stop` if that is less: nothing that a broker is asked outlives the lease.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LeaseOver`].
+    pub fn within_lease(&self, operation: &'static str, wanted: Duration) -> Result<Duration> {
+        let stop_at = self.stop_at.load(Ordering::Acquire);
+        if stop_at == NEVER {
+            return Ok(wanted);
+        }
+        match Duration::from_nanos(stop_at).checked_sub(self.clock.boot_time()) {
+            None | Some(Duration::ZERO) => Err(lease_over(operation)),
+            Some(left) => Ok(wanted.min(left)),
+        }
+    }
+
     /// Whether a send or a delivery may go on.
     ///
     /// # Errors
@@ -125,11 +140,9 @@ impl Contact {
     pub fn check(&self, operation: &'static str) -> Result<()> {
         match self.state() {
             ContactState::Valid | ContactState::Lost if !self.lease_is_over() => Ok(()),
-            ContactState::Valid | ContactState::Lost | ContactState::Stopped => Err(Error::new(
-                ErrorKind::LeaseOver,
-                operation,
-                "the lease is over and lease.mode is `stop`: nothing is sent or delivered until the control plane answers again",
-            )),
+            ContactState::Valid | ContactState::Lost | ContactState::Stopped => {
+                Err(lease_over(operation))
+            }
             ContactState::Superseded => Err(Error::new(
                 ErrorKind::Superseded,
                 operation,
@@ -137,6 +150,14 @@ impl Contact {
             )),
         }
     }
+}
+
+fn lease_over(operation: &'static str) -> Error {
+    Error::new(
+        ErrorKind::LeaseOver,
+        operation,
+        "the lease is over and lease.mode is `stop`: nothing is sent or delivered until the control plane answers again",
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! An exact store in this process, which several clients share through an `Arc` as they would share Redis.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -26,8 +26,6 @@ pub struct MemoryDedupOptions {
     pub window: Duration,
     /// Most keys, pending and committed. A full store answers `Throttled`; it forgets nothing early. Default 1 000 000.
     pub max_keys: usize,
-    /// How long an owner that is not renewed keeps its pending claims. Default 10 s.
-    pub owner_lease: Duration,
 }
 
 impl Default for MemoryDedupOptions {
@@ -35,36 +33,29 @@ impl Default for MemoryDedupOptions {
         MemoryDedupOptions {
             window: Duration::from_secs(24 * 60 * 60),
             max_keys: 1_000_000,
-            owner_lease: Duration::from_secs(10),
         }
     }
 }
 
-/// The store.
+/// The store. A claim lasts as long as its owner, however long that was frozen or suspended: owners have no lease here.
 #[derive(Debug)]
 pub struct MemoryDedup {
     options: MemoryDedupOptions,
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
-    /// When each owner was heard of last.
-    owners: Mutex<HashMap<Owner, Instant>>,
 }
 
 type Key = (Arc<str>, IdempotencyKey);
 
 #[derive(Debug, Default)]
 struct Shard {
-    keys: HashMap<Key, State>,
+    /// Few: what is in handlers, or on its way there.
+    pending: HashMap<Key, Owner>,
+    committed: HashSet<Key>,
     /// Committed keys, oldest first.
     expiry: VecDeque<(Instant, Key)>,
     /// One name a scope, so that keys share it.
     scopes: HashMap<Box<str>, Arc<str>>,
-}
-
-#[derive(Debug)]
-enum State {
-    Pending(Owner),
-    Committed,
 }
 
 impl Default for MemoryDedup {
@@ -81,14 +72,13 @@ impl MemoryDedup {
             options,
             hasher: RandomState::new(),
             shards: Default::default(),
-            owners: Mutex::default(),
         }
     }
 
     /// Keys remembered now, pending and committed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).keys.len()).sum()
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// Whether nothing is remembered.
@@ -103,80 +93,71 @@ impl MemoryDedup {
         shard
     }
 
-    fn is_alive(&self, owner: &Owner, now: Instant) -> bool {
-        let heard = lock(&self.owners).get(owner).copied();
-        heard.is_some_and(|heard| now.duration_since(heard) < self.options.owner_lease)
-    }
-
     fn claim_now(&self, scope: &str, key: &IdempotencyKey, owner: &Owner) -> Result<Claim> {
-        let now = Instant::now();
-        // Whoever claims is alive.
-        lock(&self.owners).insert(Arc::clone(owner), now);
         let mut shard = self.shard(key);
         let key = shard.key(scope, key);
-        match shard.keys.get(&key) {
-            Some(State::Committed) => return Ok(Claim::Committed),
-            Some(State::Pending(other)) if self.is_alive(other, now) => return Ok(Claim::Pending),
-            Some(State::Pending(_)) => {}
-            None if shard.keys.len() >= self.options.max_keys.div_ceil(SHARDS) => {
-                return Err(Error::new(
-                    ErrorKind::Throttled,
-                    "claim",
-                    format!(
-                        "the deduplication window is full ({} keys): the message waits; raise dedup.max_keys or shorten dedup.window_ms",
-                        self.options.max_keys
-                    ),
-                ));
-            }
-            None => {}
+        if shard.committed.contains(&key) {
+            return Ok(Claim::Committed);
         }
-        shard.keys.insert(key, State::Pending(Arc::clone(owner)));
+        if shard.pending.contains_key(&key) {
+            return Ok(Claim::Pending);
+        }
+        if shard.len() >= self.options.max_keys.div_ceil(SHARDS) {
+            return Err(Error::new(
+                ErrorKind::Throttled,
+                "claim",
+                format!(
+                    "the deduplication window is full ({} keys): the message waits; raise dedup.max_keys or shorten dedup.window_ms",
+                    self.options.max_keys
+                ),
+            ));
+        }
+        shard.pending.insert(key, Arc::clone(owner));
         Ok(Claim::First)
     }
 
     fn commit_now(&self, scope: &str, key: &IdempotencyKey, owner: &Owner) -> Result<()> {
         let mut shard = self.shard(key);
         let key = shard.key(scope, key);
-        match shard.keys.get(&key) {
-            // A commit that is repeated because its answer was lost.
-            Some(State::Committed) => Ok(()),
-            Some(State::Pending(by)) if by == owner => {
-                shard
-                    .expiry
-                    .push_back((Instant::now() + self.options.window, key.clone()));
-                shard.keys.insert(key, State::Committed);
-                Ok(())
-            }
-            _ => Err(Error::new(
+        // A commit that is repeated because its answer was lost.
+        if shard.committed.contains(&key) {
+            return Ok(());
+        }
+        if !shard.withdraw(&key, owner) {
+            return Err(Error::new(
                 ErrorKind::StaleDelivery,
                 "commit",
-                "the claim is not this consumer's any more: its lease was over, and the message may be handled again",
-            )),
+                "the claim is not this consumer's any more, and the message may be handled again",
+            ));
         }
+        let expires = Instant::now() + self.options.window;
+        shard.expiry.push_back((expires, key.clone()));
+        shard.committed.insert(key);
+        Ok(())
     }
 
     fn release_now(&self, scope: &str, key: &IdempotencyKey, owner: &Owner) {
         let mut shard = self.shard(key);
         let key = shard.key(scope, key);
-        if matches!(shard.keys.get(&key), Some(State::Pending(by)) if by == owner) {
-            shard.keys.remove(&key);
-        }
-    }
-
-    fn renew_now(&self, owner: &Owner) {
-        let now = Instant::now();
-        let mut owners = lock(&self.owners);
-        owners.insert(Arc::clone(owner), now);
-        // Owners that are long gone need no entry: an unknown owner is not alive.
-        owners.retain(|_, heard| now.duration_since(*heard) < self.options.owner_lease * 2);
+        shard.withdraw(&key, owner);
     }
 }
 
 impl Shard {
+    fn len(&self) -> usize {
+        self.pending.len() + self.committed.len()
+    }
+
+    /// Takes back a claim; false when it is not the owner's.
+    fn withdraw(&mut self, key: &Key, owner: &Owner) -> bool {
+        let is_own = self.pending.get(key).is_some_and(|by| by == owner);
+        is_own && self.pending.remove(key).is_some()
+    }
+
     fn expire(&mut self, now: Instant) {
         while self.expiry.front().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.expiry.pop_front() {
-                self.keys.remove(&key);
+                self.committed.remove(&key);
             }
         }
     }
@@ -223,9 +204,14 @@ impl DedupStore for MemoryDedup {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn renew<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<()>> {
-        self.renew_now(owner);
+    fn renew<'a>(&'a self, _: &'a Owner) -> BoxFuture<'a, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn forget(&self, owner: &Owner) {
+        for shard in &self.shards {
+            lock(shard).pending.retain(|_, by| by != owner);
+        }
     }
 }
 
@@ -291,35 +277,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn claim_of_a_dead_owner_falls_free_and_its_late_commit_is_refused() {
-        let (store, a, b) = store(1_000);
-        store.claim(SCOPE, &key("1"), &a).await.unwrap();
-        tokio::time::advance(Duration::from_secs(9)).await;
+    async fn pending_claims_of_an_owner_that_is_gone_fall_free_and_make_room() {
+        let (store, a, b) = store(SHARDS);
+        for number in 0..1_000 {
+            let _full = store.claim(SCOPE, &key(&number.to_string()), &a).await;
+        }
+        assert_eq!(store.len(), SHARDS);
+        let claimed = |claim: Result<Claim>| claim.is_ok_and(|claim| claim == Claim::Pending);
+        let mut pending = Vec::new();
+        for number in 0..1_000 {
+            let key = key(&number.to_string());
+            if claimed(store.claim(SCOPE, &key, &b).await) {
+                pending.push(key);
+            }
+        }
+        let (kept, lost) = pending.split_first().unwrap();
+        store.commit(SCOPE, kept, &a).await.unwrap();
+        store.forget(&a);
+        assert_eq!(store.len(), 1);
         assert_eq!(
-            store.claim(SCOPE, &key("1"), &b).await.unwrap(),
-            Claim::Pending
+            store.claim(SCOPE, kept, &b).await.unwrap(),
+            Claim::Committed
         );
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(
-            store.claim(SCOPE, &key("1"), &b).await.unwrap(),
-            Claim::First
-        );
-        let late = store.commit(SCOPE, &key("1"), &a).await.unwrap_err();
-        assert_eq!(late.kind(), ErrorKind::StaleDelivery);
+        for key in lost {
+            let late = store.commit(SCOPE, key, &a).await.unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::StaleDelivery);
+            assert_eq!(store.claim(SCOPE, key, &b).await.unwrap(), Claim::First);
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn claim_of_a_renewed_owner_stays_however_long_the_handler_takes() {
+    async fn claim_stays_while_its_owner_is_frozen_however_long() {
         let (store, a, b) = store(1_000);
         store.claim(SCOPE, &key("1"), &a).await.unwrap();
-        for _ in 0..100 {
-            tokio::time::advance(Duration::from_secs(5)).await;
-            store.renew(&a).await.unwrap();
-        }
+        tokio::time::advance(Duration::from_secs(3_600)).await;
         assert_eq!(
             store.claim(SCOPE, &key("1"), &b).await.unwrap(),
             Claim::Pending
         );
+        store.commit(SCOPE, &key("1"), &a).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

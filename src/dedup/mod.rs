@@ -21,7 +21,7 @@ pub enum Claim {
     Committed,
 }
 
-/// One process life of an instance, as the store knows it.
+/// One consumer of one process life, as the store knows it.
 pub type Owner = Arc<str>;
 
 /// Names what handles a key once: one group's reading of one topic. The same key in another topic is another message.
@@ -39,7 +39,7 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable` when the store cannot be asked: the message is delivered later. `Throttled` when the window is full.
     ///
     /// # Cancellation
-    /// The key may be claimed; the claim ends with the owner's lease, or by `release`.
+    /// The key may be claimed; the claim ends with its owner, or by `release`.
     fn claim<'a>(
         &'a self,
         scope: &'a str,
@@ -75,7 +75,8 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
         owner: &'a Owner,
     ) -> BoxFuture<'a, Result<()>>;
 
-    /// Tells that `owner` is alive. The pending claims of an owner that was not renewed for the store's owner lease fall free.
+    /// Tells that `owner` is alive, every second. A store that other processes share gives owners a lease: the pending claims of one that was not
+    /// renewed for so long fall free. A store in this process needs none, because [`Self::forget`] tells it; then this does nothing.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -83,4 +84,8 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
     /// # Cancellation
     /// Renewed or not.
     fn renew<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<()>>;
+
+    /// The owner is gone, in good order or not: its pending claims fall free. Must not block. A store whose owners have a lease may leave them to it,
+    /// which is the default.
+    fn forget(&self, _owner: &Owner) {}
 }

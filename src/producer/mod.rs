@@ -36,7 +36,7 @@ use crate::{
 pub struct ProducerOptions {
     /// From the call of `send` to its end, all tries together. Default 10 s.
     pub send_timeout: Duration,
-    /// One try. Default 3 s, as RocketMQ's own client.
+    /// One try; in lease mode `stop` never longer than what is left of the lease. Default 3 s, as RocketMQ's own client.
     pub try_timeout: Duration,
     /// Most tries of one send, 1 and more. Default 4.
     pub max_tries: u32,
@@ -340,7 +340,9 @@ impl Shared {
         outgoing: Outgoing<'_>,
         left: Duration,
     ) -> Result<Stored> {
+        // The control plane counts on the end of the lease: after it, a broker may store what it has, but is asked nothing.
         let timeout = self.options.try_timeout.min(left);
+        let timeout = self.contact.within_lease("send", timeout)?;
         let (producer, timeout) = match self.sides.connected(side) {
             Some(producer) => (producer, timeout),
             None => {
@@ -353,6 +355,7 @@ impl Shared {
                         format!("no connection to the {side} within {timeout:?}"),
                     )
                 })??;
+                self.contact.check("send")?;
                 (producer, timeout.saturating_sub(begun.elapsed()))
             }
         };

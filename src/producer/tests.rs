@@ -4,7 +4,8 @@ use super::{Producer, ProducerOptions};
 use crate::{
     ErrorKind, Message, Persisted, Side,
     backend::fault::{FaultRules, SendFate},
-    control::ContactState,
+    clock::TokioClock,
+    control::{Contact, ContactState},
     fixture::{World, kind_of, within},
     side::{Access, Revision},
     stage::Stage,
@@ -256,6 +257,54 @@ async fn retry_is_not_sent_once_the_lease_is_over() {
         (ErrorKind::LeaseOver, Persisted::Maybe)
     );
     assert!(world.stored(Side::Source).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_is_at_no_broker_after_the_end_of_the_lease() {
+    // Connecting takes two seconds, and so does the request after it.
+    let cases = [
+        (1_000, Persisted::No),
+        (3_500, Persisted::Maybe),
+        (2_000, Persisted::No),
+    ];
+    for (lease_ms, persisted) in cases {
+        let mut world = World::new(Stage::SourceOnly, 0).await;
+        world.contact = Arc::new(Contact::new(Arc::new(TokioClock::default())));
+        world.contact.set(ContactState::Valid);
+        let lease = Duration::from_millis(lease_ms);
+        world.contact.set_stop_at(Some(lease));
+        world.faults[0].set_rules(slow(Duration::from_secs(2)));
+        let options = ProducerOptions {
+            try_timeout: Duration::from_secs(10),
+            ..ProducerOptions::default()
+        };
+        let producer = world.producer_with(world.pair(), options);
+        let begun = tokio::time::Instant::now();
+        let error = producer.send(Message::new("a")).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.persisted()),
+            (ErrorKind::LeaseOver, persisted),
+            "{error}"
+        );
+        // The pause before the retry that is refused.
+        assert!(begun.elapsed() <= lease + Duration::from_millis(20));
+        assert!(world.stored(Side::Source).await.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn send_is_refused_when_contact_has_ended_while_it_connected() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    world.faults[0].set_rules(slow(Duration::from_secs(2)));
+    let producer = world.producer();
+    let sending = tokio::spawn(async move { producer.send(Message::new("a")).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.contact.set(ContactState::Superseded);
+    let error = sending.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.persisted()),
+        (ErrorKind::Superseded, Persisted::No)
+    );
 }
 
 #[tokio::test(start_paused = true)]

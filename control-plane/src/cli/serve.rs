@@ -67,8 +67,8 @@ pub(super) struct Args {
     /// How long an instance counts as alive after its last request.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=3_600))]
     lease: u64,
-    /// Added to the lease on this side.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// Added to the lease on this side. RocketMQ may store what it was sent for 5 s more, so less than 6 is for rehearsals only.
+    #[arg(long, value_name = "SECONDS", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=600))]
     margin: u64,
     /// Most messages that a group may lag on the target when the source is closed (the gate target_lag).
     #[arg(long, value_name = "MESSAGES", default_value_t = 10_000)]

@@ -22,7 +22,8 @@ use super::{
 pub struct Timing {
     /// An instance counts as alive for so long after its last request. Default 30 s.
     pub lease: Duration,
-    /// Added on this side, for the time a request is on its way. Default 5 s.
+    /// Added on this side. In mode `stop` no request is at a broker after the lease, but a broker may still store what it has: RocketMQ's for up to
+    /// 5 s. Less than that is for rehearsals. Default 6 s.
     pub margin: Duration,
     /// Between two looks at the brokers for a topic that is on its way. Default 500 ms.
     pub inspect_moving: Duration,
@@ -41,7 +42,7 @@ impl Default for Timing {
     fn default() -> Self {
         Timing {
             lease: Duration::from_secs(30),
-            margin: Duration::from_secs(5),
+            margin: Duration::from_secs(6),
             inspect_moving: Duration::from_millis(500),
             inspect_resting: Duration::from_secs(10),
             change_bound: Duration::from_secs(10),

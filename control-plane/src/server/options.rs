@@ -74,6 +74,9 @@ impl ServeOptions {
         if self.timing.lease.is_zero() {
             return Err("the lease is 0: it must be at least a few seconds, so that an instance can renew it".into());
         }
+        if self.timing.margin.is_zero() {
+            return Err("the margin is 0: a broker may store what it has for some seconds after a lease; the default is 6 s".into());
+        }
         for (side, cluster) in [("source", &self.source), ("target", &self.target)] {
             if let Cluster::Address(address) = cluster {
                 address

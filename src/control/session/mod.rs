@@ -126,11 +126,20 @@ struct Shared {
     asked: Notify,
     progress: watch::Sender<Progress>,
     clusters: watch::Sender<Clusters>,
-    leaving: watch::Sender<bool>,
+    leaving: watch::Sender<Option<Leaving>>,
+}
+
+/// How the task ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Leaving {
+    Farewell,
+    InSilence,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Progress {
+    /// The source counts on this instance by a lease: the last answer gave one.
+    is_leased: bool,
     /// All tickets up to this one were in an answered request.
     answered: u64,
     /// All tickets up to this one were in a request that was answered or failed.
@@ -160,7 +169,7 @@ impl Session {
             asked: Notify::new(),
             progress: watch::Sender::default(),
             clusters: watch::Sender::default(),
-            leaving: watch::Sender::new(false),
+            leaving: watch::Sender::default(),
         });
         let mut worker = Worker::new(
             Arc::clone(&shared),
@@ -187,29 +196,40 @@ impl Session {
 
     /// Waits until a request that named the caller's role in `cell` was answered and the topic has a plan. Take the role first.
     ///
-    /// While the control plane cannot be reached, a topic with a plan at hand is answered after the first try that failed, or at once when
-    /// contact is lost already.
+    /// While the lease is in force, the control plane counts only what it has answered: the role is not usable before. Without contact, a topic with
+    /// a plan at hand is answered at once; from a source that gives no lease, after the first try that failed.
     ///
     /// # Errors
-    /// `StageUnknown` for a topic that is not managed; `Superseded`; what the source said last, or `Timeout`, after the start timeout.
+    /// `StageUnknown` for a topic that is not managed; `Superseded`; what the source said last, or `Timeout`, after the start timeout, which may
+    /// pass before the lease is over.
     ///
     /// # Cancellation
     /// Leaves nothing behind but the role, which is the caller's.
     pub async fn join(&self, cell: &TopicCell) -> Result<()> {
         let shared = &*self.shared;
         let mut progress = shared.progress.subscribe();
+        let mut contact = shared.contact.changes();
         let ticket = shared.tickets.fetch_add(1, Ordering::AcqRel) + 1;
         shared.asked.notify_one();
-        let state = shared.contact.state();
         let has_plan = || cell.load().is_some();
-        if matches!(state, ContactState::Lost | ContactState::Stopped) && has_plan() {
-            return Ok(());
-        }
-        let done = progress.wait_for(|progress| {
-            progress.ended
-                || progress.answered >= ticket
-                || (progress.tried >= ticket && has_plan())
-        });
+        let done = async {
+            loop {
+                let now = progress.borrow_and_update().clone();
+                let may_go_on = match *contact.borrow_and_update() {
+                    ContactState::Lost | ContactState::Stopped => true,
+                    ContactState::Valid => now.tried >= ticket && !now.is_leased,
+                    ContactState::Superseded => false,
+                };
+                if now.ended || now.answered >= ticket || (may_go_on && has_plan()) {
+                    return;
+                }
+                // Both senders live as long as the session.
+                tokio::select! {
+                    _ = progress.changed() => {}
+                    _ = contact.changed() => {}
+                }
+            }
+        };
         let done = tokio::time::timeout(shared.options.start_timeout, done).await;
         if shared.contact.state() == ContactState::Superseded {
             return shared.contact.check("join");
@@ -217,15 +237,16 @@ impl Session {
         let now = shared.progress.borrow().clone();
         let (topic, origin) = (cell.topic(), &shared.origin);
         match done {
-            Ok(Ok(_)) if now.ended => Err(closed("join")),
-            Ok(_) if has_plan() => Ok(()),
-            Ok(_) => Err(Error::new(
+            Ok(()) if now.ended => Err(closed("join")),
+            Ok(()) if has_plan() => Ok(()),
+            Ok(()) => Err(Error::new(
                 ErrorKind::StageUnknown,
                 "join",
                 format!(
                     "topic {topic} is not managed by {origin}: add it with `crossfade topic add {topic} --group GROUP`"
                 ),
             )),
+            Err(_) if has_plan() => Err(shared.not_registered(now.last_error)),
             Err(_) => Err(shared.no_contact("join", now.last_error)),
         }
     }
@@ -239,13 +260,28 @@ impl Session {
     /// # Cancellation
     /// As dropping the session.
     pub async fn leave(&self, deadline: Duration) -> Result<()> {
+        self.end(Leaving::Farewell, deadline).await
+    }
+
+    /// As [`Self::leave`], but tells nobody: something of this instance may still be under way, so it has to count as lost.
+    ///
+    /// # Errors
+    /// `Timeout` after `deadline`; `Closed` when it has left before.
+    ///
+    /// # Cancellation
+    /// As dropping the session.
+    pub async fn leave_in_silence(&self, deadline: Duration) -> Result<()> {
+        self.end(Leaving::InSilence, deadline).await
+    }
+
+    async fn end(&self, how: Leaving, deadline: Duration) -> Result<()> {
         let task = self
             .task
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let mut task = AbortOnDrop(task.ok_or_else(|| closed("leave"))?);
-        self.shared.leaving.send_replace(true);
+        self.shared.leaving.send_replace(Some(how));
         match tokio::time::timeout(deadline, &mut task.0).await {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(Error::new(
@@ -283,6 +319,20 @@ impl Drop for AbortOnDrop {
 }
 
 impl Shared {
+    fn not_registered(&self, last: Option<Arc<Error>>) -> Error {
+        let waited = self.options.start_timeout;
+        let message = format!(
+            "{} did not take the registration within {waited:?}, and the lease is in force: try again, or after the lease",
+            self.origin
+        );
+        match last {
+            Some(last) => {
+                Error::new(last.kind(), "join", format!("{message}: {last}")).with_source(last)
+            }
+            None => Error::new(ErrorKind::Timeout, "join", message),
+        }
+    }
+
     fn no_contact(&self, operation: &'static str, last: Option<Arc<Error>>) -> Error {
         let waited = self.options.start_timeout;
         match last {

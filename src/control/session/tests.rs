@@ -509,6 +509,34 @@ async fn role_taken_during_an_outage_goes_on_with_the_plan_at_hand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn role_is_not_usable_while_its_registration_is_unanswered_and_the_lease_is_in_force() {
+    let good = answer(1, 1, 30_000, [plan("orders", 1, 0, Stage::SourceOnly)]);
+    let steps = [
+        Step::Answer(good),
+        Step::Hold { lease_ms: 30_000 },
+        Step::Fail(ErrorKind::Unavailable),
+    ];
+    let hangs = (0..100).map(|_| Step::Hang);
+    let options = SessionOptions {
+        start_timeout: Duration::from_secs(20),
+        ..SessionOptions::default()
+    };
+    let mut rig = rig(Script::new(steps.into_iter().chain(hangs)), options);
+    let begun = Instant::now();
+    let session = rig.start().await.unwrap();
+    pass(10).await;
+    let cell = rig.table.cell("orders");
+    let _role = cell.add_producer();
+    let error = session.join(&cell).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(begun.elapsed().as_secs(), 20);
+    // Once the lease is over, the plan at hand will do.
+    session.join(&cell).await.unwrap();
+    assert_eq!(rig.contact.state(), ContactState::Lost);
+    assert!((30..=31).contains(&begun.elapsed().as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn leaving_is_said_while_a_poll_is_open_and_is_the_last_word() {
     let script = Script::new([Step::Answer(answer(1, 1, 0, [])), Step::Hang]);
     let mut rig = rig(script.clone(), SessionOptions::default());

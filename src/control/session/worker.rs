@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{CountersFn, Identity, Shared, answer, backoff::Backoff, save::Saver};
+use super::{CountersFn, Identity, Leaving, Shared, answer, backoff::Backoff, save::Saver};
 use crate::{
     clock::Clock,
     control::{
@@ -37,9 +37,9 @@ struct Lease {
     sent_last: Duration,
 }
 
-async fn told_to_leave(leaving: &mut watch::Receiver<bool>) {
+async fn told_to_leave(leaving: &mut watch::Receiver<Option<Leaving>>) {
     // The other end lives as long as the task.
-    let _ = leaving.wait_for(|leaving| *leaving).await;
+    let _ = leaving.wait_for(Option::is_some).await;
 }
 
 pub(super) struct Worker {
@@ -307,6 +307,9 @@ impl Worker {
     }
 
     async fn say_farewell(&mut self) -> Result<()> {
+        if *self.shared.leaving.borrow() == Some(Leaving::InSilence) {
+            return Ok(());
+        }
         let known = self.read.known;
         let mut tries = 0;
         loop {
@@ -417,6 +420,10 @@ impl Worker {
             length,
             sent_last: sent_at,
         };
+        self.shared.progress.send_if_modified(|progress| {
+            let is_leased = length.is_some();
+            std::mem::replace(&mut progress.is_leased, is_leased) != is_leased
+        });
         let stops = self.shared.options.lease_mode == LeaseMode::Stop;
         self.shared
             .contact

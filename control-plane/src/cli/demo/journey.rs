@@ -180,7 +180,6 @@ impl StageSet {
             group: self.group.clone(),
             seed: args.seed,
             dedup: Arc::new(MemoryDedup::new(MemoryDedupOptions {
-                owner_lease: LEASE,
                 max_keys: usize::try_from(args.messages)
                     .unwrap_or(usize::MAX)
                     .saturating_mul(2),
