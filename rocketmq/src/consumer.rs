@@ -182,13 +182,13 @@ impl Consumer {
     }
 
     /// Stops fetching, commits what was acked, and leaves the group. What was handed out and not acked is delivered again to others.
-    /// A second call does nothing.
+    /// The next call commits what this one could not, and nothing else.
     ///
     /// # Errors
-    /// The failure of the last commit: what it would have covered is delivered again.
+    /// The failure of the last commit: what it would have covered is delivered again, unless another call commits it.
     ///
     /// # Cancellation
-    /// As a crash.
+    /// The group may be left or not; the next call commits what was not.
     pub async fn close(&self) -> Result<()> {
         self.group.leave(&self.inbox).await
     }

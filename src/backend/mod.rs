@@ -273,8 +273,11 @@ pub trait BackendConsumer: fmt::Debug + Send + Sync {
 
     /// Stops fetching, commits the offsets of what was acked, leaves the group. What was handed out and not acked is delivered again to others.
     ///
+    /// # Behavior
+    /// Another call after an error tries again what failed; it succeeds only once everything is committed.
+    ///
     /// # Errors
-    /// `Unavailable` when the last commit failed: what it would have covered is delivered again.
+    /// `Unavailable` when the last commit failed: what it would have covered is delivered again, unless another call commits it.
     ///
     /// # Cancellation
     /// As a crash.

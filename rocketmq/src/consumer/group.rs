@@ -133,16 +133,21 @@ impl GroupHandle {
         Ok(inbox)
     }
 
-    /// Leaves in good order.
+    /// Leaves in good order; the next call commits what this one could not.
     pub(super) async fn leave(&self, inbox: &Arc<Inbox>) -> Result<()> {
-        if !inbox.close() {
-            return Ok(());
-        }
         let group = &self.group;
+        // A call that is dropped while it waits has done nothing.
         let _assigning = group.assigning.lock().await;
+        if !inbox.close() {
+            return group.commit_late(inbox).await;
+        }
         let last = group.remove(inbox);
         let revoked = group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
+        inbox.set_uncommitted(revoked.clone());
         let committed = commit_all(&group.client, &group.name, revoked).await;
+        if committed.is_ok() {
+            inbox.set_uncommitted(Vec::new());
+        }
         if last {
             for address in group.brokers(inbox) {
                 let request = group.unregister();
@@ -205,6 +210,19 @@ impl Group {
             .registry()
             .unsubscribe(&self.name, inbox.topic(), &self.changed);
         last
+    }
+
+    async fn commit_late(&self, inbox: &Inbox) -> Result<()> {
+        let mut result = Ok(());
+        let mut left = Vec::new();
+        for queue in inbox.uncommitted() {
+            if let Err(error) = queue.commit_late(&self.client, &self.name).await {
+                left.push(queue);
+                result = Err(error);
+            }
+        }
+        inbox.set_uncommitted(left);
+        result
     }
 
     fn brokers(&self, inbox: &Inbox) -> Vec<Arc<str>> {

@@ -31,6 +31,8 @@ pub(super) struct Inbox {
     room: Arc<Notify>,
     assigned: watch::Sender<bool>,
     closed: AtomicBool,
+    /// Queues whose last commit has not been made.
+    uncommitted: Mutex<Vec<Arc<ProcessQueue>>>,
     tokens: AtomicU64,
 }
 
@@ -72,6 +74,7 @@ impl Inbox {
             room,
             assigned: watch::Sender::new(false),
             closed: AtomicBool::new(false),
+            uncommitted: Mutex::default(),
             tokens: AtomicU64::new(1),
         }
     }
@@ -237,6 +240,20 @@ impl Inbox {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn uncommitted(&self) -> Vec<Arc<ProcessQueue>> {
+        self.left().clone()
+    }
+
+    pub(super) fn set_uncommitted(&self, queues: Vec<Arc<ProcessQueue>>) {
+        *self.left() = queues;
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Arc<ProcessQueue>>> {
+        self.uncommitted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// False when it was closed before.

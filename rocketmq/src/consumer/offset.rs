@@ -129,6 +129,16 @@ impl ProcessQueue {
         Ok(())
     }
 
+    /// Commits what was acked before the queue went to others, unless they have gone further since.
+    pub(super) async fn commit_late(&self, client: &Client, group: &str) -> Result<()> {
+        let offset = self.window().committable();
+        let have = query(client, group, &self.queue, &self.master()?).await?;
+        if have.is_some_and(|have| have >= offset) {
+            return Ok(());
+        }
+        self.update(client, group, offset).await
+    }
+
     async fn update(&self, client: &Client, group: &str, offset: u64) -> Result<()> {
         let request = Request::new(request::UPDATE_CONSUMER_OFFSET)
             .text("consumerGroup", group)
