@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::{own::Own, support::*};
 
 const QUEUES: u32 = 4;
+const SHORT: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_masters() {
@@ -148,7 +149,7 @@ async fn rebalance_during_a_seal(cluster: &Cluster) {
         handled.len()
     };
     for (_, consumer) in &members {
-        note(take(consumer, 20).await);
+        note(take(consumer, 20, SHORT).await);
     }
     admin
         .set_topic_access(&saved, TopicAccess::Sealed)
@@ -168,7 +169,7 @@ async fn rebalance_during_a_seal(cluster: &Cluster) {
     let deadline = Instant::now() + PATIENCE;
     while note(Vec::new()) < MESSAGES as usize {
         for (_, consumer) in &members {
-            note(take(consumer, 64).await);
+            note(take(consumer, 64, SHORT).await);
         }
         assert!(Instant::now() < deadline, "{} came", note(Vec::new()));
     }
@@ -343,7 +344,7 @@ async fn broker_that_joins(own: &Own, side: &str, cluster: &Cluster) {
         .unwrap();
     assert_eq!(admin.topic_configs(&topic).await.unwrap(), all);
     let (_client, consumer) = cluster.consumer(&topic, &group).await;
-    assert_eq!(take(&consumer, 1).await, [0]);
+    assert_eq!(take(&consumer, 1, TIMEOUT).await, [0]);
     cluster.drained(&topic, &group, &all).await;
     drop(consumer);
     cluster.delete(&topic, &[&group]).await;

@@ -123,7 +123,7 @@ async fn find_back(cluster: &Cluster) {
         "{}: after an unseal the route shows it: {routed}; a send is taken: {sent}; all queues are read again: {assigned}",
         cluster.name
     );
-    let mut numbers = take(&consumer, rounds as usize).await;
+    let mut numbers = take(&consumer, rounds as usize, TIMEOUT).await;
     numbers.sort_unstable();
     assert_eq!(numbers, (0..rounds).collect::<Vec<_>>());
     cluster.drained(&topic, &group, &saved).await;
@@ -393,7 +393,7 @@ async fn check_back(cluster: &Cluster, asked: bool) {
     let open = admin.set_topic_access(&saved, TopicAccess::Open);
     open.await.unwrap();
     let (_client, consumer) = cluster.consumer(&topic, &group).await;
-    assert_eq!(take(&consumer, 1).await, [7]);
+    assert_eq!(take(&consumer, 1, TIMEOUT).await, [7]);
     if asked {
         // Until the broker's next round the resolved half message is still counted.
         let begun = Instant::now();

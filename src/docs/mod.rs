@@ -12,5 +12,8 @@ pub mod gates {}
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 
+#[doc = include_str!("rocketmq.md")]
+pub mod rocketmq {}
+
 #[doc = include_str!("wire.md")]
 pub mod wire {}

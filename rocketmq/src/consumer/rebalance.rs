@@ -59,7 +59,7 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
         match assign(group, &inbox.entry, &inbox.subscription).await {
             Ok(queues) => {
                 let before = seen.insert(Arc::clone(inbox.topic()), queues);
-                if queues == 0 || before.is_some_and(|before| before != queues) {
+                if queues == 0 || before != Some(queues) {
                     wait = wait.min(UNSETTLED);
                 }
                 inbox.set_assigned();

@@ -147,11 +147,11 @@ pub(crate) fn message(number: u64) -> Message {
     Message::new(Bytes::from(number.to_string()))
 }
 
-/// Receives and acks until nothing comes for a second or `count` came; the numbers.
-pub(crate) async fn take(consumer: &Consumer, count: usize) -> Vec<u64> {
+/// Receives and acks until nothing comes for so long or `count` came; the numbers.
+pub(crate) async fn take(consumer: &Consumer, count: usize, wait: Duration) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < count {
-        let deliveries = consumer.receive(32, Duration::from_secs(1)).await.unwrap();
+        let deliveries = consumer.receive(32, wait).await.unwrap();
         if deliveries.is_empty() {
             break;
         }
