@@ -61,7 +61,11 @@ async fn applied(operator: &Operator, stage: Stage) -> Outcome<()> {
 
 /// One more instance, with all that it does.
 async fn join(url: &str, name: String) -> Outcome<(Client, Producer, Consumer)> {
-    let client = Client::builder().instance(name).control(url).start().await?;
+    let client = Client::builder()
+        .instance(name)
+        .control(url)
+        .start()
+        .await?;
     let producer = client.producer(TOPIC).await?;
     let consumer = client.consumer(Subscription::new(TOPIC, GROUP)).await?;
     Ok((client, producer, consumer))

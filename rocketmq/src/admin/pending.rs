@@ -198,7 +198,7 @@ impl Admin {
     /// Reads a queue of the broker's own from `low`, below which nothing waits, up to its present end.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] when more waits than can be kept in mind; [`ErrorKind::Timeout`] when reading it takes long: the next call goes on where
+    /// [`ErrorKind::TooLarge`] when more waits than can be kept in mind; [`ErrorKind::Unavailable`] while a new broker does not give it out; [`ErrorKind::Timeout`] when reading it takes long: the next call goes on where
     /// this one has stopped. As [`Client::call`](crate::Client::call).
     ///
     /// # Cancellation
@@ -299,6 +299,13 @@ impl Admin {
                 if next > from {
                     return Ok(Pulled::SkipTo(next));
                 }
+            }
+            // There is something, see the caller. A new broker gives its own topic of half messages out after its first transaction check only.
+            response::TOPIC_NOT_EXIST => {
+                let text = format!(
+                    "the broker does not give out what waits in {queue} before its first round of transaction checks: ask again in a minute"
+                );
+                return Err(Error::new(ErrorKind::Unavailable, text).with_address(&master.address));
             }
             code => {
                 let remark = answer.remark.as_deref();

@@ -354,8 +354,12 @@ impl Situation {
                 if outcome.unanswered == 1 {
                     outcome.examples.push(error.to_string());
                 }
-                // A machine that is too busy, not a broker that makes no sense.
-                let kinds = [ErrorKind::Timeout, ErrorKind::Throttled];
+                // A machine that is too busy, or a broker that is new; not one that makes no sense.
+                let kinds = [
+                    ErrorKind::Timeout,
+                    ErrorKind::Throttled,
+                    ErrorKind::Unavailable,
+                ];
                 assert!(kinds.contains(&error.kind()), "{error:?}");
                 None
             }

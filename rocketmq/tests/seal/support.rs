@@ -8,7 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use crossfade_rocketmq::{
-    Admin, Client, ClientOptions, Consumer, ConsumerOptions, Message, Producer, ProducerOptions,
+    Admin, Client, ClientOptions, Consumer, ConsumerOptions, ErrorKind, Message, Producer,
+    ProducerOptions,
     admin::{GroupConfig, Master, Owed, TopicConfig, TopicConfigs},
 };
 use tokio::time::{Instant, sleep};
@@ -100,8 +101,20 @@ impl Cluster {
 
     pub(crate) async fn owed(&self, topic: &str, group: &Arc<str>, saved: &TopicConfigs) -> Owed {
         let groups = [Arc::clone(group)];
-        let owed = self.admin.owed(topic, &groups, saved, TIMEOUT).await;
-        owed.unwrap().remove(group).unwrap()
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.admin.owed(topic, &groups, saved, TIMEOUT).await {
+                Ok(mut owed) => return owed.remove(group).unwrap(),
+                // A new broker, see `Admin::owed`, or a machine that is too busy.
+                Err(error)
+                    if [ErrorKind::Unavailable, ErrorKind::Timeout].contains(&error.kind())
+                        && Instant::now() < deadline =>
+                {
+                    sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
     }
 
     /// Waits until nothing is owed.
