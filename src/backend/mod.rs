@@ -315,6 +315,10 @@ pub struct Backlog {
     pub queues: Vec<QueueBacklog>,
     /// Every queue of the group's retry topic.
     pub retry: Vec<QueueBacklog>,
+    /// Messages waiting in the retry topic that are retries of other topics of the group: they are not owed by this one. 0 where the backend cannot tell
+    /// them apart: then they count.
+    #[serde(default)]
+    pub retry_of_others: u64,
     /// Delayed messages not yet due, the group's retries among them; `None` when the backend cannot tell.
     pub delayed: Option<u64>,
     /// Transactional messages without an end; `None` when the backend cannot tell.
@@ -354,10 +358,10 @@ impl Backlog {
         total(&self.queues)
     }
 
-    /// Messages waiting in the retry topic.
+    /// Messages of this topic waiting in the retry topic.
     #[must_use]
     pub fn retrying(&self) -> u64 {
-        total(&self.retry)
+        total(&self.retry).saturating_sub(self.retry_of_others)
     }
 
     /// What the backend cannot tell. A backlog of which something is unknown proves nothing.

@@ -200,7 +200,7 @@ impl Coordinator {
             changing: None,
             reopening: None,
             reopened: 0,
-            proved: false,
+            proved: None,
             overrides: Vec::new(),
             abandoned: None,
         })

@@ -29,7 +29,7 @@ pub use event::{Actor, Answer, AskedOverride, Command, Config, Event, Refusal, S
 pub use facts::{Facts, GroupFacts, SideFacts};
 pub use gate::{Code, Entry, Gate, Limits, Owed, Policy};
 pub use membership::{Member, MemberRecord, Membership, Standing, Timing};
-pub use row::{Abandoned, Changing, Override, Reopening, TopicRecord};
+pub use row::{Abandoned, Changing, Override, Proved, Reopening, TopicRecord};
 pub use view::{ClientKind, ClientView, InstanceView, TopicView};
 
 use self::topic::{Next, Topic};

@@ -41,6 +41,10 @@ struct World {
     grown: [Option<TopicSettings>; 2],
     /// What each side owes to the group.
     owed: [u64; 2],
+    /// A group that nobody manages is on the source, and has read nothing.
+    stranger: bool,
+    /// The group's other topic keeps its retry topic and its dead letters busy; with every look they move on.
+    busy: bool,
     end: [u64; 2],
     apps: Vec<App>,
     published: Vec<TopicPlan>,
@@ -68,6 +72,8 @@ impl World {
             mixed: [false; 2],
             grown: [None, None],
             owed: [0; 2],
+            stranger: false,
+            busy: false,
             end: [0; 2],
             apps: Vec::new(),
             published: Vec::new(),
@@ -344,6 +350,35 @@ impl World {
             end,
             committed: Some(end - owed),
         };
+        let tick = u64::from(self.busy) * u64::try_from(self.now.as_millis()).unwrap();
+        let retry = QueueBacklog {
+            queue: queue_id(0),
+            min: tick / 2,
+            end: tick,
+            committed: Some(tick.saturating_sub(2)),
+        };
+        let backlog = Backlog {
+            queues: vec![queue.clone()],
+            retry_of_others: retry.owed(),
+            retry: vec![retry],
+            delayed: Some(0),
+            half: Some(0),
+            dead_letters: Some(tick),
+        };
+        let mut backlogs = BTreeMap::from([(GROUP.into(), backlog)]);
+        if self.stranger && side == Side::Source {
+            let unread = QueueBacklog {
+                committed: None,
+                ..queue
+            };
+            let backlog = Backlog {
+                queues: vec![unread],
+                delayed: Some(0),
+                half: Some(0),
+                ..Backlog::default()
+            };
+            backlogs.insert("console".into(), backlog);
+        }
         SideFacts {
             unknown: Vec::new(),
             access: Some(access),
@@ -354,17 +389,7 @@ impl World {
                 .collect(),
             ends: [(queue_id(0), end)].into(),
             groups: [(GROUP.into(), group(&[]))].into(),
-            backlogs: [(
-                GROUP.into(),
-                Backlog {
-                    queues: vec![queue],
-                    retry: Vec::new(),
-                    delayed: Some(0),
-                    half: Some(0),
-                    dead_letters: Some(0),
-                },
-            )]
-            .into(),
+            backlogs,
             producers: self.producers.clone(),
             ..SideFacts::default()
         }
@@ -568,6 +593,88 @@ fn message_that_slips_in_behind_the_seal_is_drained_before_the_end_stage() {
     world.owed[0] = 0;
     world.run(10);
     assert_eq!(world.view().stage, Stage::TargetOnly);
+}
+
+#[test]
+fn message_behind_a_seal_is_readable_again_although_an_instance_is_lost() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    world.advance(Stage::TargetOnly);
+    while world.access[0] != Access::Sealed {
+        world.round();
+    }
+    assert_eq!(world.view().stage, Stage::Draining);
+    world.apps[0].alive = false;
+    // It is lost by the time that the next look is over.
+    world.now += Timing::default().lease + Timing::default().margin;
+    world.store_message(Side::Source);
+    world.run(6);
+    assert!(world.failed().contains(&"instances_lost".to_owned()));
+    assert_eq!(world.access[0], Access::Closed);
+    // And stays so: to seal it takes everybody.
+    world.owed[0] = 0;
+    world.run(120);
+    let stage = world.view().stage;
+    assert_eq!((stage, world.access[0]), (Stage::Draining, Access::Closed));
+}
+
+#[test]
+fn retries_and_dead_letters_of_a_groups_other_topics_hold_nothing_up() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    world.busy = true;
+    world.advance(Stage::TargetOnly);
+    world.run(80);
+    let view = world.view();
+    assert_eq!((view.stage, view.settled), (Stage::TargetOnly, true));
+}
+
+#[test]
+fn new_group_on_a_settled_sealed_side_is_named_and_does_not_reopen_it() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    world.end[0] = 1_000;
+    world.advance(Stage::TargetOnly);
+    world.run(80);
+    assert!(world.view().settled);
+    world.stranger = true;
+    for restarted in [false, true] {
+        if restarted {
+            world.restart();
+        }
+        world.run(80);
+        let view = world.view();
+        assert_eq!(
+            (view.stage, view.settled),
+            (Stage::TargetOnly, true),
+            "{restarted}"
+        );
+        let trouble = view.trouble.unwrap_or_default();
+        assert!(trouble.contains("console (1000 messages)"), "{trouble}");
+        assert_eq!(world.audited("reopen"), 0);
+    }
+    // What lands there now is owed to the group of the proof, and read for it.
+    world.store_message(Side::Source);
+    while world.view().stage == Stage::TargetOnly {
+        world.round();
+    }
+    assert_eq!(world.audited("reopen"), 1);
+}
+
+#[test]
+fn group_that_came_to_the_sealed_target_later_is_owed_what_landed_since() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    let row = &world.stored[&(Kind::Topic, TOPIC.to_owned())].value;
+    let mut row: TopicRecord = serde_json::from_value(row.clone()).unwrap();
+    // It was proved before the group was made there.
+    row.proved.as_mut().unwrap().groups.clear();
+    let row = put(Kind::Topic, TOPIC, &row);
+    world.stored.insert((Kind::Topic, TOPIC.to_owned()), row);
+    world.restart();
+    world.run(80);
+    assert!(world.view().settled);
+    world.store_message(Side::Target);
+    while world.view().stage == Stage::SourceOnly {
+        world.round();
+    }
+    assert_eq!(world.audited("reopen"), 1);
 }
 
 #[test]

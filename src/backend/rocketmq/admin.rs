@@ -379,6 +379,7 @@ fn backlog(owed: &Owed) -> Backlog {
     Backlog {
         queues: owed.offsets.topic.iter().map(queue).collect(),
         retry: owed.offsets.retry.iter().map(queue).collect(),
+        retry_of_others: owed.retry_of_others,
         delayed: Some(owed.delayed.saturating_add(owed.timers)),
         half: Some(owed.half),
         dead_letters: Some(owed.dead_letters),
