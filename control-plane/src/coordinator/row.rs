@@ -40,6 +40,9 @@ pub struct TopicRecord {
     /// Of an end stage: where its unread side was proved to owe nothing. What a topic had on its target before is not this move's to read.
     #[serde(rename = "proof", default, skip_serializing_if = "Option::is_none")]
     pub proved: Option<Proved>,
+    /// It is being removed: its target is opened as it was, and once the brokers have confirmed that it is managed no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Gates of the next step that an operator goes on without; gone once the step is taken or the goal changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,

@@ -716,6 +716,29 @@ fn live_instance_cannot_be_confirmed_gone() {
 }
 
 #[test]
+fn confirming_an_instance_that_brokers_still_list_says_so() {
+    for listed in [false, true] {
+        let mut world = World::with_apps([LeaseMode::Continue; 2]);
+        let id = if listed { "producer@source" } else { "other" };
+        world.producers = Some(group(&[id]).members.clients);
+        world.apps[0].alive = false;
+        // Out of contact, and not for so long that silence alone would prove anything.
+        world.run(70);
+        let signs = world.coordinator.still_listed("producer", world.now);
+        assert_eq!(signs.len(), if listed { 2 } else { 0 }, "{signs:?}");
+        assert!(signs.iter().all(|sign| sign.contains("producer@source")));
+        let gone = Command::ConfirmGone {
+            instance: "producer".into(),
+            reason: "so they say".into(),
+        };
+        world.command(gone).unwrap();
+        let entry = world.audit.last().unwrap();
+        assert_eq!(entry.action, "confirm_gone");
+        assert_eq!(entry.after["still_listed"].is_array(), listed);
+    }
+}
+
+#[test]
 fn instance_in_mode_stop_is_harmless_after_its_lease() {
     let mut world = World::with_apps([LeaseMode::Stop, LeaseMode::Continue]);
     world.apps[0].alive = false;
@@ -867,7 +890,7 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
     };
     let mut standing = |second, topic: &str, listed, unknown: &[&str]| {
         let now = over + Duration::from_secs(second);
-        members.note_clients(&topic.into(), &look(now, listed, unknown));
+        members.note_clients(&topic.into(), &look(now, listed, unknown), |_| true);
         let member = members.iter().next().unwrap();
         member.standing(&timing, now)
     };
@@ -899,6 +922,27 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
     // What was proved stays so while a broker does not answer.
     let harmless = standing(now + 1, TOPIC, false, &["no answer"]);
     assert_eq!(harmless, Standing::Harmless);
+}
+
+#[test]
+fn role_in_a_topic_that_is_not_managed_keeps_nobody_lost() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    let mut request = consumes(GROUP, 1, 0);
+    let elsewhere = Role {
+        topic: "elsewhere".into(),
+        ..request.roles[0].clone()
+    };
+    request.roles.push(elsewhere);
+    let _ = world.handle(Event::Sync(request));
+    let standing = |world: &World| {
+        let instances = world.coordinator.instances(world.now).into_iter();
+        let mut readers = instances.filter(|view| view.instance == "reader");
+        readers.next().unwrap().standing
+    };
+    world.run(70);
+    assert_eq!(standing(&world), Standing::Lost);
+    world.run(90);
+    assert_eq!(standing(&world), Standing::Harmless);
 }
 
 #[test]
@@ -1236,6 +1280,69 @@ fn removed_topic_comes_back_with_its_own_configuration_although_a_side_is_sealed
     let restored = world.stored[&(Kind::Topic, TOPIC.to_owned())].value.clone();
     let row: TopicRecord = serde_json::from_value(restored).unwrap();
     assert_eq!(row.settings, [settings(), settings()]);
+}
+
+#[test]
+fn removal_is_repeated_until_the_target_is_open_again() {
+    let topic: Arc<str> = TOPIC.into();
+    let remove = || Command::Remove {
+        topic: TOPIC.into(),
+    };
+    for crash in [false, true] {
+        let mut world = World::with_apps([LeaseMode::Stop; 2]);
+        for app in &mut world.apps {
+            app.alive = false;
+        }
+        world.run(100);
+        world.answers_lost = true;
+        world.command(remove()).unwrap();
+        world.run(60);
+        assert!(world.in_flight.len() > 1);
+        assert_eq!(world.in_flight[0], (Side::Target, Access::Open));
+        let view = world.view();
+        assert_eq!((view.leaving, view.settled), (true, false));
+        // Asking again asks for nothing new; a move is refused.
+        world.command(remove()).unwrap();
+        let advance = Command::Advance {
+            topic: Arc::clone(&topic),
+            to: None,
+            terms: Terms::waiting(),
+        };
+        assert_eq!(world.command(advance).unwrap_err().code, "conflict");
+        world.in_flight.clear();
+        world.answers_lost = false;
+        if crash {
+            world.restart();
+        }
+        world.run(60);
+        assert!(world.coordinator.topic(TOPIC, world.now).is_none());
+        assert_eq!(world.access, [Access::Open; 2]);
+        assert!(!world.stored.contains_key(&(Kind::Topic, TOPIC.to_owned())));
+        assert_eq!(world.audited("remove"), 1);
+    }
+}
+
+#[test]
+fn cancelled_removal_keeps_the_topic_and_its_seal() {
+    let mut world = World::with_apps([LeaseMode::Stop; 2]);
+    for app in &mut world.apps {
+        app.alive = false;
+    }
+    world.run(100);
+    world.answers_lost = true;
+    let topic: Arc<str> = TOPIC.into();
+    world
+        .command(Command::Remove {
+            topic: Arc::clone(&topic),
+        })
+        .unwrap();
+    world.run(3);
+    world.answers_lost = false;
+    world.command(Command::Cancel { topic }).unwrap();
+    world.land();
+    world.run(60);
+    assert!(world.view().settled);
+    assert_eq!(world.access, [Access::Open, Access::Sealed]);
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(super) enum Next {
     FirstOffsets,
     /// Publish a stage, or the same one with another weight.
     Publish(Stage),
+    /// It is as it was before it was added: let go of it.
+    Release,
 }
 
 impl Topic {
@@ -106,6 +108,7 @@ impl Topic {
     /// The published stage is the goal, everybody has applied it, both sides are as it says, and the unread side is proved to owe nothing.
     pub(super) fn is_settled(&self, members: &Membership, now: Duration) -> bool {
         self.stage() == self.record.goal
+            && !self.record.leaving
             && self.weight_is_published()
             && Side::BOTH.into_iter().all(|side| {
                 self.has_access(side, self.stage().access(side)) && !self.is_mixed(side)
@@ -179,6 +182,9 @@ impl Topic {
         if self.work.is_some() || now < self.not_before {
             return Next::Rest;
         }
+        if self.record.leaving {
+            return self.leave(members, now);
+        }
         let stage = self.stage();
         let next = self.heading();
         let look_again = if self.look_is_due(members, now) {
@@ -245,6 +251,17 @@ impl Topic {
             }
             Some(side) if !self.is_proved(side) => Next::Look,
             _ => Next::Publish(next),
+        }
+    }
+
+    /// Opens the target as it was, and lets go of the topic once the brokers have confirmed it.
+    fn leave(&self, members: &Membership, now: Duration) -> Next {
+        let target = Side::Target;
+        match self.access[target.index()] {
+            Some(Access::Open) if !self.is_mixed(target) => Next::Release,
+            Some(_) => Next::Access(target, Access::Open),
+            None if self.look_is_due(members, now) => Next::Look,
+            None => Next::Rest,
         }
     }
 

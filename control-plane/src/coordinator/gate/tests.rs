@@ -62,6 +62,7 @@ impl Cast {
                 reopening: None,
                 reopened: 0,
                 proved: None,
+                leaving: false,
                 overrides: Vec::new(),
                 abandoned: None,
             },
