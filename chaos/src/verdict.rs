@@ -82,15 +82,14 @@ impl Verdict {
                 self.repeats.by_cause
             ));
         }
-        if self
-            .owed
-            .iter()
-            .any(|owed| owed.is_some_and(|owed| owed > 0))
-        {
-            faults.push(format!(
-                "everything was handled, and yet source and target owe {:?}",
-                self.owed
-            ));
+        for (side, owed) in ["source", "target"].into_iter().zip(self.owed) {
+            match owed {
+                Some(0) => {}
+                Some(owed) => faults.push(format!(
+                    "everything was handled, and yet the {side} owes {owed} messages"
+                )),
+                None => faults.push(format!("what the {side} owes at the end is not known")),
+            }
         }
         faults.extend(self.unclean_ends.iter().cloned());
         faults
@@ -103,10 +102,63 @@ fn check(histories: &[History]) -> Result<Checked> {
         let told = |error: &dyn Display| failed(format!("{}: {error}", history.path.display()));
         let file = File::open(&history.path).map_err(|error| told(&error))?;
         match checker.read(BufReader::with_capacity(1 << 20, file), |_| ()) {
-            // Killed before it did anything.
-            Ok(()) | Err(ReadError::NoHeader) => {}
+            Ok(()) => {}
+            Err(error @ ReadError::NoHeader) => {
+                // Killed before it did anything: its first line, the header, is not whole.
+                let bytes = std::fs::read(&history.path).map_err(|error| told(&error))?;
+                if bytes.contains(&b'\n') {
+                    return Err(told(&error));
+                }
+            }
             Err(error) => return Err(told(&error)),
         }
     }
     Ok(checker.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{Job, Who};
+
+    fn verdict(owed: [Option<u64>; 2]) -> Verdict {
+        Verdict {
+            checked: Checked::default(),
+            repeats: Repeats::default(),
+            owed,
+            unasked_ends: Vec::new(),
+            unclean_ends: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_owed_or_not_known_at_the_end_is_a_fault() {
+        assert!(verdict([Some(0); 2]).faults().is_empty());
+        for owed in [[None, Some(0)], [Some(0), None], [Some(1), Some(0)]] {
+            assert_eq!(verdict(owed).faults().len(), 1, "{owed:?}");
+        }
+        assert_eq!(verdict([None, Some(2)]).faults().len(), 2);
+    }
+
+    #[test]
+    fn history_without_a_header_passes_only_where_nothing_was_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let checks = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let history = History {
+                who: Who {
+                    job: Job::Producer,
+                    index: 0,
+                },
+                life: 1,
+                path: path.clone(),
+            };
+            check(&[history]).is_ok()
+        };
+        assert!(checks(""));
+        assert!(checks(r#"{"format":"cross"#));
+        let call = r#"{"at_us":1,"event":"call","id":"p-1-0"}"#;
+        assert!(!checks(&format!("{call}\n")));
+    }
 }

@@ -46,7 +46,7 @@ pub struct Report {
     pub retried: u64,
     /// Messages that were entered before one that precedes them under the same ordering key was handled. A violation.
     pub inverted: u64,
-    /// Messages without a known success that some groups entered and others did not: no broken promise, but worth a look.
+    /// Messages without a known success that some groups entered and others did not: one that was stored is owed to all. A violation.
     pub ambiguous_partly: u64,
     /// Events that do not fit to what the stream said before: an end of what was not begun, an event after the end. A violation, because
     /// such a history proves nothing.
@@ -118,6 +118,7 @@ impl Report {
     pub fn violations(&self) -> Vec<(&'static str, u64)> {
         [
             ("acked_lost", self.acked_lost),
+            ("ambiguous_partly", self.ambiguous_partly),
             ("duplicated", self.duplicated),
             ("inverted", self.inverted),
             ("never_sent", self.never_sent),

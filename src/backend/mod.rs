@@ -27,7 +27,7 @@ pub use capability::Capability;
 
 use crate::{
     BoxFuture,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message},
     side::{Access, Revision, Side},
 };
@@ -308,6 +308,9 @@ pub struct TopicDescription {
     pub message_type: Option<String>,
 }
 
+/// Whether the next broker may still be changed: see [`BackendAdmin::set_access_while`].
+pub type MayGoOn = dyn Fn() -> BoxFuture<'static, bool> + Send + Sync;
+
 /// What a side still owes to one group.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Backlog {
@@ -315,6 +318,10 @@ pub struct Backlog {
     pub queues: Vec<QueueBacklog>,
     /// Every queue of the group's retry topic.
     pub retry: Vec<QueueBacklog>,
+    /// Messages waiting in the retry topic that are retries of other topics of the group: they are not owed by this one. 0 where the backend cannot tell
+    /// them apart: then they count.
+    #[serde(default)]
+    pub retry_of_others: u64,
     /// Delayed messages not yet due, the group's retries among them; `None` when the backend cannot tell.
     pub delayed: Option<u64>,
     /// Transactional messages without an end; `None` when the backend cannot tell.
@@ -354,10 +361,10 @@ impl Backlog {
         total(&self.queues)
     }
 
-    /// Messages waiting in the retry topic.
+    /// Messages of this topic waiting in the retry topic.
     #[must_use]
     pub fn retrying(&self) -> u64 {
-        total(&self.retry)
+        total(&self.retry).saturating_sub(self.retry_of_others)
     }
 
     /// What the backend cannot tell. A backlog of which something is unknown proves nothing.
@@ -491,6 +498,32 @@ pub trait BackendAdmin: fmt::Debug + Send + Sync {
         settings: &'a TopicSettings,
         access: Access,
     ) -> BoxFuture<'a, Result<()>>;
+
+    /// As [`Self::set_access`], by somebody who may lose the right to it meanwhile, while this process stands still say.
+    ///
+    /// # Behavior
+    /// `may_go_on` is asked before each broker is changed; once it says no, no further broker is. The default asks once, before the first.
+    ///
+    /// # Errors
+    /// `Unavailable` when it said no; as [`Self::set_access`].
+    fn set_access_while<'a>(
+        &'a self,
+        topic: &'a str,
+        settings: &'a TopicSettings,
+        access: Access,
+        may_go_on: &'a MayGoOn,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if may_go_on().await {
+                return self.set_access(topic, settings, access).await;
+            }
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "change a topic's access",
+                "nothing was changed: whoever wanted it may not decide any more",
+            ))
+        })
+    }
 
     /// A topic's own configuration with what it has got since `saved` was: queues that were added, brokers that joined with it. What was taken away since
     /// is still in it. `None` when that is nothing, or nothing can be told because the topic is sealed.

@@ -131,7 +131,7 @@ impl Tokens {
             None => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "forbidden",
-                format!("a {} token may not do this", roles[0].as_str()),
+                format!("the {} token may not do this", roles[0].as_str()),
             )),
         }
     }

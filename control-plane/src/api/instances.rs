@@ -4,6 +4,7 @@ use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
+    response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,13 @@ pub(crate) struct ConfirmGone {
     pub(crate) reason: String,
 }
 
+/// The word on an instance was taken although there are signs that it still runs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct StillListed {
+    /// Where the last looks found its client ids, and how long ago, in words.
+    pub(crate) still_listed: Vec<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
@@ -53,17 +61,25 @@ pub(super) async fn confirm_gone(
     State(app): State<App>,
     Path(instance): Path<String>,
     Document(ConfirmGone { reason }): Document<ConfirmGone>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let reason = reason.trim().to_owned();
     if reason.is_empty() || reason.len() > MAX_REASON_BYTES {
         return Err(Problem::invalid(format!(
             "`reason` must be 1 to {MAX_REASON_BYTES} bytes: how do you know that it is gone?"
         )));
     }
+    let name = instance.clone();
+    let listed = app
+        .handle
+        .read(move |coordinator, now| coordinator.still_listed(&name, now));
+    let still_listed = listed.await?;
     app.handle
         .command(actor, Command::ConfirmGone { instance, reason })
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    if still_listed.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(Json(StillListed { still_listed }).into_response())
 }
 
 pub(super) async fn audit(

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 pub use auth::{Role, Token, Tokens};
-pub(crate) use instances::ConfirmGone;
+pub(crate) use instances::{ConfirmGone, StillListed};
 pub(crate) use moves::MoveSeveral;
 pub use moves::{Answered, Move, Way};
 pub(crate) use routes::router;

@@ -1,6 +1,6 @@
 //! What operators call for topics.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -17,6 +17,9 @@ use super::{
     problem::Problem,
 };
 use crate::coordinator::{Command, Refusal, TopicView};
+
+/// How long a removal waits for the target to be open again; it goes on by itself after that.
+const REMOVAL: Duration = Duration::from_secs(10);
 
 /// `POST /v1/topics`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -78,7 +81,9 @@ pub(super) async fn remove(
     State(app): State<App>,
     Path(topic): Path<Arc<str>>,
 ) -> Result<StatusCode, Problem> {
+    let name = Arc::clone(&topic);
     app.handle.command(actor, Command::Remove { topic }).await?;
+    app.handle.removed(name, REMOVAL).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

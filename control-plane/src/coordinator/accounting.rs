@@ -3,6 +3,9 @@
 //!
 //! Producers report in arrears, so the comparison is one-sided: a look's growth is held against what was reported *before* the earlier look and
 //! *after* the later one. That window of reports covers every managed write between the looks, so what is left over is somebody else's.
+//!
+//! That window is longer than the one between the looks, by up to two polls, and somebody else's writes hide in the difference. So writes count as
+//! explained only once the reports explain them also when they are taken to be spread evenly: the longer the window, the less that matters.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,6 +19,8 @@ use super::facts::Facts;
 const GRACE: Duration = Duration::from_secs(1);
 /// After an unexplained write, so many times the shortest window must be clean.
 const CLEAN_WINDOWS: u32 = 3;
+/// Of so few writes nothing can be told by their rate.
+const FEW: u64 = 10;
 /// The tolerance grows with the window, so an old beginning is given up.
 const LONGEST_WINDOW: Duration = Duration::from_secs(600);
 
@@ -51,6 +56,8 @@ pub(super) struct Found {
     pub(super) grown: u64,
     /// What the registered producers report.
     pub(super) reported: u64,
+    /// Of that: what falls between the two looks, if every producer has sent evenly between its reports.
+    pub(super) expected: u64,
     /// What may have been stored without being reported: failed and repeated sends, delayed and half messages that fell due.
     pub(super) tolerated: u64,
 }
@@ -63,11 +70,24 @@ impl Found {
             .saturating_sub(self.tolerated)
     }
 
+    /// Writes that are explained only if the managed ones did not come evenly.
+    fn doubtful(&self) -> u64 {
+        self.grown
+            .saturating_sub(self.expected)
+            .saturating_sub(self.tolerated)
+    }
+
+    /// Whether the window is long enough for what the reports cannot tell apart: no more than a quarter is.
+    fn is_resolved(&self) -> bool {
+        self.doubtful() <= self.grown / 4 + FEW
+    }
+
     fn numbers(&self) -> Value {
         json!({
             "window_ms": u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX),
             "grown": self.grown,
             "reported": self.reported,
+            "expected": self.expected,
             "tolerated": self.tolerated,
             "unexplained": self.unexplained(),
         })
@@ -291,11 +311,25 @@ impl Book {
             });
             all.fold(0, u64::saturating_add)
         };
+        let window = candidate.begun.saturating_sub(base.begun);
+        let expected = reports.producers.iter().map(|(incarnation, report)| {
+            let before = base.before.producers.get(incarnation);
+            let (heard, sent) = before.map_or((Duration::ZERO, 0), |before| {
+                (before.heard, before.sent[side.index()])
+            });
+            let (span, new) = (
+                report.heard.saturating_sub(heard),
+                report.sent[side.index()].saturating_sub(sent),
+            );
+            evenly(new, window, span)
+        });
+        let expected = expected.fold(0, u64::saturating_add);
         let uncertain = sum(|report| report.errors).saturating_add(sum(|report| report.repeated));
         let found = Found {
-            window: candidate.begun.saturating_sub(base.begun),
+            window,
             grown,
             reported: sum(|report| report.sent),
+            expected,
             tolerated: uncertain.saturating_add(base.pending),
         };
         self.judge(found, shortest);
@@ -317,14 +351,21 @@ impl Book {
             Verdict::Unexplained(_) if !taken_back => CLEAN_WINDOWS * shortest,
             _ => shortest,
         };
-        if found.window >= wanted {
+        // What was explained stays so until it is not: a burst is no sign of somebody else.
+        let resolved = found.is_resolved() || matches!(self.verdict, Verdict::Explained(_));
+        let seconds = found.window.as_secs_f64();
+        if found.window >= wanted && resolved {
             self.verdict = Verdict::Explained(found);
-        } else if matches!(self.verdict, Verdict::Unmeasured(_)) {
-            self.verdict = Verdict::Unmeasured(format!(
-                "{:.1} of {:.1} s",
-                found.window.as_secs_f64(),
-                wanted.as_secs_f64()
-            ));
+        } else if let Verdict::Unmeasured(why) = &mut self.verdict {
+            *why = if resolved {
+                format!("{seconds:.1} of {:.1} s", wanted.as_secs_f64())
+            } else {
+                format!(
+                    "within {seconds:.1} s the producers' reports may hide {} of {} writes: a longer time tells",
+                    found.doubtful(),
+                    found.grown
+                )
+            };
         }
         if found.window >= LONGEST_WINDOW {
             self.base = candidate;
@@ -339,6 +380,15 @@ impl Book {
             *text = why.to_owned();
         }
     }
+}
+
+/// What of `count` falls into `window`, if it was spread evenly over `span`.
+fn evenly(count: u64, window: Duration, span: Duration) -> u64 {
+    if window >= span {
+        return count;
+    }
+    let part = u128::from(count) * window.as_millis() / span.as_millis().max(1);
+    u64::try_from(part).unwrap_or(count)
 }
 
 /// What the queues grew by; `None` when they are not the same ones, or began anew.
@@ -460,6 +510,44 @@ mod tests {
         bench.end += 3;
         bench.look(10);
         assert_eq!(unexplained(&bench.look(20)), Some(3));
+    }
+
+    /// A second of 100 reported writes and what others write, from 1 to 80, with a report just after each look: verdicts of all looks from 10 on.
+    fn verdicts(of: impl Fn(u64) -> [u64; 2]) -> Vec<Option<u64>> {
+        let mut bench = Bench::new();
+        let (mut sent, mut found) = (0, Vec::new());
+        for second in 1..=80 {
+            let [managed, others] = of(second);
+            sent += managed;
+            bench.end += managed + others;
+            match second % 10 {
+                0 => found.push(unexplained(&bench.silent_look(second))),
+                1 => {
+                    bench.producer().sent[0] = sent;
+                    bench.producer().heard = Duration::from_secs(second);
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn unmanaged_writer_as_fast_as_the_managed_ones_is_found_although_reports_come_every_ten_seconds()
+     {
+        let found = verdicts(|_| [100, 100]);
+        assert!(!found.contains(&Some(0)), "{found:?}");
+        assert!(found.last().unwrap().is_some_and(|others| others > 0));
+        // Managed writes alone are explained at once.
+        let found = verdicts(|_| [100, 0]);
+        assert_eq!(found[..3], [None, None, Some(0)]);
+    }
+
+    #[test]
+    fn burst_of_managed_writes_is_explained_in_a_longer_window() {
+        let found = verdicts(|second| [if second == 15 { 1_000 } else { 0 }, 0]);
+        assert_eq!(found[2], None);
+        assert_eq!(found.last(), Some(&Some(0)), "{found:?}");
     }
 
     #[test]

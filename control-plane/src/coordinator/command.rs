@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Coordinator, META_KEY, audit,
-    event::{Actor, Command, Refusal, Step, Work},
+    event::{Actor, Command, Refusal, Step},
     membership::{ConfirmGone, Member, Standing},
     put,
     row::TopicRecord,
@@ -37,6 +37,7 @@ impl Coordinator {
         } else {
             &actor.name
         };
+        self.is_staying(&command)?;
         match command {
             Command::Add {
                 topic,
@@ -58,6 +59,7 @@ impl Coordinator {
                 ));
                 step.wake = true;
                 self.store(&record, step);
+                self.members.look_anew(&topic);
                 self.topics
                     .insert(topic, Topic::new(record, &self.config, now));
             }
@@ -86,7 +88,9 @@ impl Coordinator {
                 self.walk(who, "rollback", &topic, to, &terms, now, step)?;
             }
             Command::Cancel { topic } => {
-                let stage = self.known(&topic)?.stage();
+                let known = self.known(&topic)?;
+                known.record.leaving = false;
+                let stage = known.stage();
                 self.set_goal(who, "cancel", &topic, stage, now, step)?;
             }
             Command::SetWeight { topic, weight } => {
@@ -127,14 +131,12 @@ impl Coordinator {
         }
         let groups: BTreeSet<Arc<str>> = groups.into_iter().collect();
         for name in groups.iter().chain([topic]) {
-            if name.is_empty()
-                || name.len() > MAX_NAME_BYTES
-                || name.chars().any(|c| c.is_control() || c.is_whitespace())
-            {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"%|-_".contains(&byte);
+            if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(allowed) {
                 return Err(Refusal::new(
                     "invalid_request",
                     format!(
-                        "{name:?} is no name of a topic or a group: 1 to {MAX_NAME_BYTES} bytes without white space"
+                        "{name:?} is no name of a topic or a group: 1 to {MAX_NAME_BYTES} letters, digits or the characters % | - _"
                     ),
                 ));
             }
@@ -200,7 +202,8 @@ impl Coordinator {
             changing: None,
             reopening: None,
             reopened: 0,
-            proved: false,
+            proved: None,
+            leaving: false,
             overrides: Vec::new(),
             abandoned: None,
         })
@@ -231,6 +234,26 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Nothing moves a topic that is being removed.
+    fn is_staying(&self, command: &Command) -> Result<(), Refusal> {
+        let (Command::Advance { topic, .. }
+        | Command::Rollback { topic, .. }
+        | Command::SetWeight { topic, .. }) = command
+        else {
+            return Ok(());
+        };
+        let leaving = |known: &Topic| known.record.leaving;
+        if !self.topics.get(topic).is_some_and(leaving) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "conflict",
+            format!(
+                "topic {topic} is being removed: its target is opened first. `crossfade topic cancel {topic}` keeps it"
+            ),
+        ))
+    }
+
     fn remove(
         &mut self,
         who: &str,
@@ -241,8 +264,11 @@ impl Coordinator {
         let members = &self.members;
         let known = self
             .topics
-            .get(topic)
+            .get_mut(topic)
             .ok_or_else(|| Refusal::unknown(topic))?;
+        if known.record.leaving {
+            return Ok(());
+        }
         let end_stage = matches!(known.stage(), Stage::SourceOnly | Stage::TargetOnly);
         if !end_stage || !known.is_settled(members, now) {
             return Err(Refusal {
@@ -270,35 +296,43 @@ impl Coordinator {
                 ),
             ));
         }
-        let record = known.record.clone();
-        if known.stage() == Stage::SourceOnly {
-            // As it was before the topic was added. After a move the source stays sealed: whoever still writes there is told so by the broker.
-            self.last_token += 1;
-            step.work.push(Work::SetAccess {
-                topic: Arc::clone(topic),
-                side: Side::Target,
-                settings: record.settings[Side::Target.index()].clone(),
-                access: Access::Open,
-                token: self.last_token,
-            });
+        let before = json!(known.record);
+        step.change
+            .audit
+            .push(audit(who, "remove", topic, before, Value::Null));
+        if known.stage() != Stage::SourceOnly {
+            // After a move the source stays sealed: whoever still writes there is told so by the broker.
+            self.release(topic, step);
+            return Ok(());
         }
+        // As it was before the topic was added. The row stays until the brokers have confirmed it: a failure or a crash leaves nothing half done.
+        known.record.leaving = true;
+        let record = known.record.clone();
+        self.store(&record, step);
+        Ok(())
+    }
+
+    /// It is managed no more.
+    pub(super) fn release(&mut self, topic: &Arc<str>, step: &mut Step) {
+        let Some(known) = self.topics.remove(topic) else {
+            return;
+        };
         self.meta
             .released
-            .push((Arc::clone(topic), record.settings.clone()));
+            .push((Arc::clone(topic), known.record.settings));
         let surplus = self.meta.released.len().saturating_sub(MAX_REMOVED);
         self.meta.released.drain(..surplus);
         step.change
-            .audit
-            .push(audit(who, "remove", topic, json!(record), Value::Null));
+            .puts
+            .retain(|put| (put.kind, put.key.as_str()) != (Kind::Topic, &**topic));
         step.change.deletes.push((Kind::Topic, topic.to_string()));
-        self.topics.remove(topic);
         let revision = self.next_revision();
         self.meta.removed.push((Arc::clone(topic), revision));
         let surplus = self.meta.removed.len().saturating_sub(MAX_REMOVED);
         self.meta.removed.drain(..surplus);
+        step.change.puts.retain(|put| put.kind != Kind::Meta);
         step.change.puts.push(put(Kind::Meta, META_KEY, &self.meta));
         step.wake = true;
-        Ok(())
     }
 
     fn confirm_gone(
@@ -315,6 +349,11 @@ impl Coordinator {
                 "say how you know that it is gone (--reason TEXT); it is kept in the audit log",
             ));
         }
+        let listed = self.still_listed(instance, now);
+        let after = match listed.is_empty() {
+            true => Value::Null,
+            false => json!({"still_listed": listed}),
+        };
         match self.members.confirm_gone(instance, now) {
             ConfirmGone::Unknown => Err(Refusal::new(
                 "not_found",
@@ -326,7 +365,7 @@ impl Coordinator {
             )),
             ConfirmGone::Gone(records) => {
                 for record in records {
-                    let entry = audit(who, "confirm_gone", instance, json!(record), Value::Null);
+                    let entry = audit(who, "confirm_gone", instance, json!(record), after.clone());
                     step.change.audit.push(AuditEntry {
                         reason: reason.to_owned(),
                         ..entry

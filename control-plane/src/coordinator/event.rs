@@ -278,7 +278,7 @@ impl Refusal {
         let gate = gate::of_unknown_topic(topic);
         Refusal {
             gates: vec![gate.clone()],
-            ..Refusal::new("not_found", gate.message)
+            ..Refusal::new("not_found", format!("there is no topic {topic} here"))
         }
     }
 }

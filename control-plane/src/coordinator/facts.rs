@@ -71,11 +71,17 @@ impl SideFacts {
     /// Whether a consumer or a producer of this side has one of these client ids.
     #[must_use]
     pub fn lists_any(&self, client_ids: &BTreeSet<String>) -> bool {
+        self.listed(client_ids).next().is_some()
+    }
+
+    /// Those of these client ids that a consumer or a producer of this side has.
+    pub fn listed(&self, client_ids: &BTreeSet<String>) -> impl Iterator<Item = &str> {
         let groups = self.groups.values();
         let consumers = groups.flat_map(|group| &group.members.clients);
         consumers
             .chain(self.producers.iter().flatten())
-            .any(|client| client_ids.contains(&client.client_id))
+            .map(|client| client.client_id.as_str())
+            .filter(|id| client_ids.contains(*id))
     }
 
     /// Messages that the topic has ever been given here.

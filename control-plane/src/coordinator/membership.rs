@@ -380,8 +380,14 @@ impl Membership {
     }
 
     /// Notes which lost instances the brokers list no more. Silence about a group that was not looked at on both sides says nothing, nor does that of
-    /// brokers which may have been restarted just now: it has to last. An instance with several topics is gone once looks at each of them say so.
-    pub(super) fn note_clients(&mut self, topic: &Arc<str>, facts: &Facts) {
+    /// brokers which may have been restarted just now: it has to last. An instance with several topics is gone once looks at each of them say so; those
+    /// that are not managed, so that nobody looks at them, go with the others.
+    pub(super) fn note_clients(
+        &mut self,
+        topic: &Arc<str>,
+        facts: &Facts,
+        managed: impl Fn(&Arc<str>) -> bool,
+    ) {
         let (timing, begun) = (self.timing, facts.begun);
         let complete = facts.sides.iter().all(|side| side.unknown.is_empty());
         for member in self.members.values_mut() {
@@ -412,9 +418,22 @@ impl Membership {
                 };
                 let seen = member.unlisted.entry(Arc::clone(topic)).or_insert(first);
                 seen.proved |= begun.saturating_sub(seen.since) >= timing.relist;
+                let seen = *seen;
+                let record = &member.record;
+                let topics = record.produces.iter().chain(record.consumes.keys());
+                let others = topics.filter(|topic| !managed(topic));
+                let others = others.map(|topic| (Arc::clone(topic), seen));
+                member.unlisted.extend(others);
             } else if member.unlisted.get(topic).is_some_and(|seen| !seen.proved) {
                 member.unlisted.remove(topic);
             }
+        }
+    }
+
+    /// A topic is managed from now on: looks at it have still to come.
+    pub(super) fn look_anew(&mut self, topic: &str) {
+        for member in self.members.values_mut() {
+            member.unlisted.remove(topic);
         }
     }
 

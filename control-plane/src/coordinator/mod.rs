@@ -29,7 +29,7 @@ pub use event::{Actor, Answer, AskedOverride, Command, Config, Event, Refusal, S
 pub use facts::{Facts, GroupFacts, SideFacts};
 pub use gate::{Code, Entry, Gate, Limits, Owed, Policy};
 pub use membership::{Member, MemberRecord, Membership, Standing, Timing};
-pub use row::{Abandoned, Changing, Override, Reopening, TopicRecord};
+pub use row::{Abandoned, Changing, Override, Proved, Reopening, TopicRecord};
 pub use view::{ClientKind, ClientView, InstanceView, TopicView};
 
 use self::topic::{Next, Topic};
@@ -132,13 +132,16 @@ impl Coordinator {
                 token,
                 facts,
             } => {
-                if let Some(topic) = take(&mut self.topics, &topic, token) {
-                    let name = Arc::clone(&topic.record.plan.topic);
-                    self.members.note_clients(&name, &facts);
-                    let before = topic.record.clone();
-                    let reports = self.members.reports(&before.plan.topic, now);
-                    topic.writes.looked(&facts, &reports, now);
-                    topic.looked(facts);
+                let topic = take(&mut self.topics, &topic, token);
+                if let Some(before) = topic.map(|topic| topic.record.clone()) {
+                    let name = &before.plan.topic;
+                    let managed = |name: &Arc<str>| self.topics.contains_key(name);
+                    self.members.note_clients(name, &facts, managed);
+                    let reports = self.members.reports(name, now);
+                    if let Some(topic) = self.topics.get_mut(name) {
+                        topic.writes.looked(&facts, &reports, now);
+                        topic.looked(facts);
+                    }
                     self.stored_if_changed(&before, &mut step);
                 }
             }
@@ -282,6 +285,35 @@ impl Coordinator {
             .collect()
     }
 
+    /// Signs that a process under this name which is out of contact still runs: where the last looks found its client ids, and how long ago.
+    #[must_use]
+    pub fn still_listed(&self, instance: &str, now: Duration) -> Vec<String> {
+        let mut found: BTreeMap<(&str, Side), Duration> = BTreeMap::new();
+        let silent = self.members.iter().filter(|member| {
+            member.record.instance == instance
+                && member.standing(&self.members.timing, now) != Standing::Live
+        });
+        for member in silent {
+            for facts in self
+                .topics
+                .values()
+                .filter_map(|topic| topic.facts.as_ref())
+            {
+                for side in Side::BOTH {
+                    for id in facts.side(side).listed(&member.record.client_ids) {
+                        let begun = found.entry((id, side)).or_default();
+                        *begun = facts.begun.max(*begun);
+                    }
+                }
+            }
+        }
+        let words = found.into_iter().map(|((id, side), begun)| {
+            let age = now.saturating_sub(begun).as_secs_f64();
+            format!("the {side} listed {id} {age:.1} s ago")
+        });
+        words.collect()
+    }
+
     /// All instances.
     #[must_use]
     pub fn instances(&self, now: Duration) -> Vec<InstanceView> {
@@ -312,15 +344,22 @@ impl Coordinator {
             // A publication is followed by the next thing at once; nothing else is.
             while let Some(topic) = self.topics.get_mut(&name) {
                 let next = topic.next(&self.members, now);
-                if let Next::Publish(stage) = next {
-                    self.publish(&name, stage, now, step);
-                    continue;
+                match next {
+                    Next::Publish(stage) => {
+                        self.publish(&name, stage, now, step);
+                        continue;
+                    }
+                    Next::Release => {
+                        self.release(&name, step);
+                        break;
+                    }
+                    _ => {}
                 }
                 self.last_token += 1;
                 let token = self.last_token;
                 let record = &topic.record;
                 let work = match next {
-                    Next::Rest | Next::Publish(_) => break,
+                    Next::Rest | Next::Publish(_) | Next::Release => break,
                     Next::Look => {
                         topic.writes.asked(self.members.reports(&name, now));
                         Work::Inspect {

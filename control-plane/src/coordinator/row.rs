@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crossfade::{
     Access, Side,
-    backend::TopicSettings,
+    backend::{Backlog, QueueBacklog, QueueId, TopicSettings},
     stage::{Stage, TopicPlan, Weight},
 };
 use serde::{Deserialize, Serialize};
 
-use super::gate::{Gate, Owed};
+use super::{
+    facts::SideFacts,
+    gate::{Gate, Owed},
+};
 
 /// A topic's row.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -34,10 +37,12 @@ pub struct TopicRecord {
     /// How often that happened.
     #[serde(default)]
     pub reopened: u64,
-    /// The unread side of an end stage was proved empty once. What is found there later came since; what a topic had on its target before
-    /// is not this move's to read.
-    #[serde(default)]
-    pub proved: bool,
+    /// Of an end stage: where its unread side was proved to owe nothing. What a topic had on its target before is not this move's to read.
+    #[serde(rename = "proof", default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<Proved>,
+    /// It is being removed: its target is opened as it was, and once the brokers have confirmed that it is managed no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Gates of the next step that an operator goes on without; gone once the step is taken or the goal changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
@@ -90,6 +95,58 @@ impl Abandoned {
         let groups = self.groups.values().map(Owed::total);
         groups.fold(0, u64::saturating_add)
     }
+}
+
+/// Where the unread side of an end stage was proved to owe nothing to anybody: the watch over its seal goes on from here.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Proved {
+    /// The side.
+    pub side: Side,
+    /// One past the last message of every queue of the topic.
+    pub ends: Vec<(QueueId, u64)>,
+    /// The groups that were looked at, with the ends of their retry topics. One that comes later has no part in what lies there.
+    pub groups: BTreeMap<Arc<str>, Vec<(QueueId, u64)>>,
+}
+
+impl Proved {
+    /// As the last look of the proof found it.
+    #[must_use]
+    pub fn of(side: Side, facts: &SideFacts) -> Self {
+        let retry = |backlog: &Backlog| {
+            let lines = backlog.retry.iter();
+            lines.map(|line| (line.queue.clone(), line.end)).collect()
+        };
+        let (ends, groups) = (facts.ends.iter(), facts.backlogs.iter());
+        Proved {
+            side,
+            ends: ends.map(|(queue, end)| (queue.clone(), *end)).collect(),
+            groups: groups
+                .map(|(group, backlog)| (Arc::clone(group), retry(backlog)))
+                .collect(),
+        }
+    }
+
+    /// What is owed to a group beyond what the proof has seen, part by part.
+    #[must_use]
+    pub fn owed_since(&self, group: &str, backlog: &Backlog) -> Owed {
+        let retry = self.groups.get(group).map_or(&[][..], Vec::as_slice);
+        Owed {
+            waiting: above(&backlog.queues, &self.ends),
+            retry: above(&backlog.retry, retry).min(backlog.retrying()),
+            delayed: backlog.delayed,
+            half: backlog.half,
+        }
+    }
+}
+
+/// Messages that are owed and lie at or above these ends.
+fn above(lines: &[QueueBacklog], ends: &[(QueueId, u64)]) -> u64 {
+    let since = lines.iter().map(|line| {
+        let seen = ends.iter().find(|(queue, _)| *queue == line.queue);
+        let seen = seen.map_or(0, |(_, end)| *end);
+        line.owed().min(line.end.saturating_sub(seen))
+    });
+    since.fold(0, u64::saturating_add)
 }
 
 /// A change of what writers may do.

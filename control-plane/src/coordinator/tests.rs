@@ -41,6 +41,10 @@ struct World {
     grown: [Option<TopicSettings>; 2],
     /// What each side owes to the group.
     owed: [u64; 2],
+    /// A group that nobody manages is on the source, and has read nothing.
+    stranger: bool,
+    /// The group's other topic keeps its retry topic and its dead letters busy; with every look they move on.
+    busy: bool,
     end: [u64; 2],
     apps: Vec<App>,
     published: Vec<TopicPlan>,
@@ -68,6 +72,8 @@ impl World {
             mixed: [false; 2],
             grown: [None, None],
             owed: [0; 2],
+            stranger: false,
+            busy: false,
             end: [0; 2],
             apps: Vec::new(),
             published: Vec::new(),
@@ -344,6 +350,35 @@ impl World {
             end,
             committed: Some(end - owed),
         };
+        let tick = u64::from(self.busy) * u64::try_from(self.now.as_millis()).unwrap();
+        let retry = QueueBacklog {
+            queue: queue_id(0),
+            min: tick / 2,
+            end: tick,
+            committed: Some(tick.saturating_sub(2)),
+        };
+        let backlog = Backlog {
+            queues: vec![queue.clone()],
+            retry_of_others: retry.owed(),
+            retry: vec![retry],
+            delayed: Some(0),
+            half: Some(0),
+            dead_letters: Some(tick),
+        };
+        let mut backlogs = BTreeMap::from([(GROUP.into(), backlog)]);
+        if self.stranger && side == Side::Source {
+            let unread = QueueBacklog {
+                committed: None,
+                ..queue
+            };
+            let backlog = Backlog {
+                queues: vec![unread],
+                delayed: Some(0),
+                half: Some(0),
+                ..Backlog::default()
+            };
+            backlogs.insert("console".into(), backlog);
+        }
         SideFacts {
             unknown: Vec::new(),
             access: Some(access),
@@ -354,17 +389,7 @@ impl World {
                 .collect(),
             ends: [(queue_id(0), end)].into(),
             groups: [(GROUP.into(), group(&[]))].into(),
-            backlogs: [(
-                GROUP.into(),
-                Backlog {
-                    queues: vec![queue],
-                    retry: Vec::new(),
-                    delayed: Some(0),
-                    half: Some(0),
-                    dead_letters: Some(0),
-                },
-            )]
-            .into(),
+            backlogs,
             producers: self.producers.clone(),
             ..SideFacts::default()
         }
@@ -571,6 +596,88 @@ fn message_that_slips_in_behind_the_seal_is_drained_before_the_end_stage() {
 }
 
 #[test]
+fn message_behind_a_seal_is_readable_again_although_an_instance_is_lost() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    world.advance(Stage::TargetOnly);
+    while world.access[0] != Access::Sealed {
+        world.round();
+    }
+    assert_eq!(world.view().stage, Stage::Draining);
+    world.apps[0].alive = false;
+    // It is lost by the time that the next look is over.
+    world.now += Timing::default().lease + Timing::default().margin;
+    world.store_message(Side::Source);
+    world.run(6);
+    assert!(world.failed().contains(&"instances_lost".to_owned()));
+    assert_eq!(world.access[0], Access::Closed);
+    // And stays so: to seal it takes everybody.
+    world.owed[0] = 0;
+    world.run(120);
+    let stage = world.view().stage;
+    assert_eq!((stage, world.access[0]), (Stage::Draining, Access::Closed));
+}
+
+#[test]
+fn retries_and_dead_letters_of_a_groups_other_topics_hold_nothing_up() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    world.busy = true;
+    world.advance(Stage::TargetOnly);
+    world.run(80);
+    let view = world.view();
+    assert_eq!((view.stage, view.settled), (Stage::TargetOnly, true));
+}
+
+#[test]
+fn new_group_on_a_settled_sealed_side_is_named_and_does_not_reopen_it() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    world.end[0] = 1_000;
+    world.advance(Stage::TargetOnly);
+    world.run(80);
+    assert!(world.view().settled);
+    world.stranger = true;
+    for restarted in [false, true] {
+        if restarted {
+            world.restart();
+        }
+        world.run(80);
+        let view = world.view();
+        assert_eq!(
+            (view.stage, view.settled),
+            (Stage::TargetOnly, true),
+            "{restarted}"
+        );
+        let trouble = view.trouble.unwrap_or_default();
+        assert!(trouble.contains("console (1000 messages)"), "{trouble}");
+        assert_eq!(world.audited("reopen"), 0);
+    }
+    // What lands there now is owed to the group of the proof, and read for it.
+    world.store_message(Side::Source);
+    while world.view().stage == Stage::TargetOnly {
+        world.round();
+    }
+    assert_eq!(world.audited("reopen"), 1);
+}
+
+#[test]
+fn group_that_came_to_the_sealed_target_later_is_owed_what_landed_since() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    let row = &world.stored[&(Kind::Topic, TOPIC.to_owned())].value;
+    let mut row: TopicRecord = serde_json::from_value(row.clone()).unwrap();
+    // It was proved before the group was made there.
+    row.proved.as_mut().unwrap().groups.clear();
+    let row = put(Kind::Topic, TOPIC, &row);
+    world.stored.insert((Kind::Topic, TOPIC.to_owned()), row);
+    world.restart();
+    world.run(80);
+    assert!(world.view().settled);
+    world.store_message(Side::Target);
+    while world.view().stage == Stage::SourceOnly {
+        world.round();
+    }
+    assert_eq!(world.audited("reopen"), 1);
+}
+
+#[test]
 fn lost_instance_blocks_by_name_until_an_operator_confirms() {
     let mut world = World::with_apps([LeaseMode::Continue; 2]);
     world.apps[0].alive = false;
@@ -606,6 +713,29 @@ fn live_instance_cannot_be_confirmed_gone() {
         reason: "a guess".into(),
     };
     assert_eq!(world.command(command).unwrap_err().code, "conflict");
+}
+
+#[test]
+fn confirming_an_instance_that_brokers_still_list_says_so() {
+    for listed in [false, true] {
+        let mut world = World::with_apps([LeaseMode::Continue; 2]);
+        let id = if listed { "producer@source" } else { "other" };
+        world.producers = Some(group(&[id]).members.clients);
+        world.apps[0].alive = false;
+        // Out of contact, and not for so long that silence alone would prove anything.
+        world.run(70);
+        let signs = world.coordinator.still_listed("producer", world.now);
+        assert_eq!(signs.len(), if listed { 2 } else { 0 }, "{signs:?}");
+        assert!(signs.iter().all(|sign| sign.contains("producer@source")));
+        let gone = Command::ConfirmGone {
+            instance: "producer".into(),
+            reason: "so they say".into(),
+        };
+        world.command(gone).unwrap();
+        let entry = world.audit.last().unwrap();
+        assert_eq!(entry.action, "confirm_gone");
+        assert_eq!(entry.after["still_listed"].is_array(), listed);
+    }
 }
 
 #[test]
@@ -760,7 +890,7 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
     };
     let mut standing = |second, topic: &str, listed, unknown: &[&str]| {
         let now = over + Duration::from_secs(second);
-        members.note_clients(&topic.into(), &look(now, listed, unknown));
+        members.note_clients(&topic.into(), &look(now, listed, unknown), |_| true);
         let member = members.iter().next().unwrap();
         member.standing(&timing, now)
     };
@@ -792,6 +922,27 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
     // What was proved stays so while a broker does not answer.
     let harmless = standing(now + 1, TOPIC, false, &["no answer"]);
     assert_eq!(harmless, Standing::Harmless);
+}
+
+#[test]
+fn role_in_a_topic_that_is_not_managed_keeps_nobody_lost() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    let mut request = consumes(GROUP, 1, 0);
+    let elsewhere = Role {
+        topic: "elsewhere".into(),
+        ..request.roles[0].clone()
+    };
+    request.roles.push(elsewhere);
+    let _ = world.handle(Event::Sync(request));
+    let standing = |world: &World| {
+        let instances = world.coordinator.instances(world.now).into_iter();
+        let mut readers = instances.filter(|view| view.instance == "reader");
+        readers.next().unwrap().standing
+    };
+    world.run(70);
+    assert_eq!(standing(&world), Standing::Lost);
+    world.run(90);
+    assert_eq!(standing(&world), Standing::Harmless);
 }
 
 #[test]
@@ -1129,6 +1280,69 @@ fn removed_topic_comes_back_with_its_own_configuration_although_a_side_is_sealed
     let restored = world.stored[&(Kind::Topic, TOPIC.to_owned())].value.clone();
     let row: TopicRecord = serde_json::from_value(restored).unwrap();
     assert_eq!(row.settings, [settings(), settings()]);
+}
+
+#[test]
+fn removal_is_repeated_until_the_target_is_open_again() {
+    let topic: Arc<str> = TOPIC.into();
+    let remove = || Command::Remove {
+        topic: TOPIC.into(),
+    };
+    for crash in [false, true] {
+        let mut world = World::with_apps([LeaseMode::Stop; 2]);
+        for app in &mut world.apps {
+            app.alive = false;
+        }
+        world.run(100);
+        world.answers_lost = true;
+        world.command(remove()).unwrap();
+        world.run(60);
+        assert!(world.in_flight.len() > 1);
+        assert_eq!(world.in_flight[0], (Side::Target, Access::Open));
+        let view = world.view();
+        assert_eq!((view.leaving, view.settled), (true, false));
+        // Asking again asks for nothing new; a move is refused.
+        world.command(remove()).unwrap();
+        let advance = Command::Advance {
+            topic: Arc::clone(&topic),
+            to: None,
+            terms: Terms::waiting(),
+        };
+        assert_eq!(world.command(advance).unwrap_err().code, "conflict");
+        world.in_flight.clear();
+        world.answers_lost = false;
+        if crash {
+            world.restart();
+        }
+        world.run(60);
+        assert!(world.coordinator.topic(TOPIC, world.now).is_none());
+        assert_eq!(world.access, [Access::Open; 2]);
+        assert!(!world.stored.contains_key(&(Kind::Topic, TOPIC.to_owned())));
+        assert_eq!(world.audited("remove"), 1);
+    }
+}
+
+#[test]
+fn cancelled_removal_keeps_the_topic_and_its_seal() {
+    let mut world = World::with_apps([LeaseMode::Stop; 2]);
+    for app in &mut world.apps {
+        app.alive = false;
+    }
+    world.run(100);
+    world.answers_lost = true;
+    let topic: Arc<str> = TOPIC.into();
+    world
+        .command(Command::Remove {
+            topic: Arc::clone(&topic),
+        })
+        .unwrap();
+    world.run(3);
+    world.answers_lost = false;
+    world.command(Command::Cancel { topic }).unwrap();
+    world.land();
+    world.run(60);
+    assert!(world.view().settled);
+    assert_eq!(world.access, [Access::Open, Access::Sealed]);
 }
 
 #[test]

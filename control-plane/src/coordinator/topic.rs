@@ -13,7 +13,7 @@ use super::{
     facts::Facts,
     gate::{self, Gate, Limits, Scene, passed},
     membership::{Membership, Timing},
-    row::{Reopening, TopicRecord},
+    row::{Proved, Reopening, TopicRecord},
 };
 
 /// A managed topic.
@@ -67,6 +67,8 @@ pub(super) enum Next {
     FirstOffsets,
     /// Publish a stage, or the same one with another weight.
     Publish(Stage),
+    /// It is as it was before it was added: let go of it.
+    Release,
 }
 
 impl Topic {
@@ -106,6 +108,7 @@ impl Topic {
     /// The published stage is the goal, everybody has applied it, both sides are as it says, and the unread side is proved to owe nothing.
     pub(super) fn is_settled(&self, members: &Membership, now: Duration) -> bool {
         self.stage() == self.record.goal
+            && !self.record.leaving
             && self.weight_is_published()
             && Side::BOTH.into_iter().all(|side| {
                 self.has_access(side, self.stage().access(side)) && !self.is_mixed(side)
@@ -179,6 +182,9 @@ impl Topic {
         if self.work.is_some() || now < self.not_before {
             return Next::Rest;
         }
+        if self.record.leaving {
+            return self.leave(members, now);
+        }
         let stage = self.stage();
         let next = self.heading();
         let look_again = if self.look_is_due(members, now) {
@@ -203,6 +209,9 @@ impl Topic {
                 Next::Access(side, here)
             };
         }
+        if let Some(side) = next.and_then(|next| self.slipped_in(next)) {
+            return Next::Access(side, stage.access(side));
+        }
         if !applied {
             return look_again;
         }
@@ -221,25 +230,12 @@ impl Topic {
                 _ => look_again,
             };
         };
-        let Some(facts) = self
-            .facts
-            .as_ref()
-            .filter(|facts| facts.begun >= self.changed)
-        else {
+        let Some(facts) = self.fresh_facts() else {
             return Next::Look;
         };
         let scene = self.scene(&self.record, members, facts, now);
         if !passed(&gate::of_step(&scene, next)) {
-            // Something slipped in between the first look and the seal: it is read before anything else.
-            return match sealed_side(next) {
-                Some(side)
-                    if self.has_access(side, Access::Sealed)
-                        && gate::beyond(&self.record, side, facts.side(side)) > 0 =>
-                {
-                    Next::Access(side, stage.access(side))
-                }
-                _ => look_again,
-            };
+            return look_again;
         }
         for side in Side::BOTH {
             if self.access[side.index()] > Some(next.access(side)) {
@@ -255,6 +251,17 @@ impl Topic {
             }
             Some(side) if !self.is_proved(side) => Next::Look,
             _ => Next::Publish(next),
+        }
+    }
+
+    /// Opens the target as it was, and lets go of the topic once the brokers have confirmed it.
+    fn leave(&self, members: &Membership, now: Duration) -> Next {
+        let target = Side::Target;
+        match self.access[target.index()] {
+            Some(Access::Open) if !self.is_mixed(target) => Next::Release,
+            Some(_) => Next::Access(target, Access::Open),
+            None if self.look_is_due(members, now) => Next::Look,
+            None => Next::Rest,
         }
     }
 
@@ -310,16 +317,18 @@ impl Topic {
         self.facts = Some(facts);
     }
 
-    /// The standing watch over the unread side of an end stage: what landed there after the proof, or while there was none, has to be
-    /// read, so the step back is taken. The proof's own offsets are the groups' committed ones, so nothing falls between.
+    /// The standing watch over the unread side of an end stage: what landed there after the proof has to be read, so the step back is taken. It starts
+    /// from the proof's own offsets, so nothing falls between, and who comes later is not fed what others have read.
     fn watch_the_seal(&mut self, facts: &Facts) {
         let at_rest = self.stage() == self.record.goal && self.record.reopening.is_none();
         let Some(side) = sealed_side(self.stage()).filter(|_| at_rest) else {
             return;
         };
-        self.record.proved |= self.is_proved(side);
+        if self.record.proved.is_none() && self.is_proved(side) {
+            self.record.proved = Some(Proved::of(side, facts.side(side)));
+        }
         // A topic that moved was proved too, by a control plane that did not note it yet.
-        if !self.record.proved && self.record.plan.previous_revision == Revision(0) {
+        if self.record.proved.is_none() && self.record.plan.previous_revision == Revision(0) {
             return;
         }
         let seen = facts.side(side);
@@ -340,7 +349,7 @@ impl Topic {
         let side = sealed_side(stage).filter(|_| stage == self.record.goal)?;
         let owed = gate::beyond(&self.record, side, facts.side(side));
         if owed == 0 {
-            return None;
+            return self.strangers_behind_the_seal(side, facts);
         }
         let topic = &self.record.plan.topic;
         Some(match (&self.record.reopening, inner(stage)) {
@@ -353,14 +362,28 @@ impl Topic {
         })
     }
 
+    /// Groups that came to the sealed side after it was proved. What lies there was handled by those that it was meant for.
+    fn strangers_behind_the_seal(&self, side: Side, facts: &Facts) -> Option<String> {
+        let strangers = gate::strangers(&self.record, side, facts.side(side));
+        let named: Vec<String> = strangers
+            .iter()
+            .map(|(group, owed)| format!("{group} ({owed} messages)"))
+            .collect();
+        (!named.is_empty()).then(|| {
+            format!(
+                "groups that were not there when the sealed {side} was proved empty have not read what lies there: {}. It is not read for them; if it is to be, reset their offsets after a rollback, else delete them there",
+                named.join(", ")
+            )
+        })
+    }
+
     fn prove(&mut self, side: Side, facts: &Facts) -> Option<Proof> {
         if facts.begun < self.changed || !gate::settles(&self.record, side, facts.side(side)) {
             return None;
         }
         let looks = match self.proof.take() {
             Some(proof)
-                if proof.side == side
-                    && proof.last.side(side).backlogs == facts.side(side).backlogs =>
+                if proof.side == side && gate::same(proof.last.side(side), facts.side(side)) =>
             {
                 proof.looks.saturating_add(1)
             }
@@ -419,6 +442,8 @@ impl Topic {
             self.record.abandoned = sealed.and_then(|(side, proof)| {
                 gate::left_behind(&self.record, side, proof.last.side(side))
             });
+            self.record.proved =
+                sealed.map(|(side, proof)| Proved::of(side, proof.last.side(side)));
             self.record.overrides.clear();
         }
     }
@@ -440,11 +465,22 @@ impl Topic {
 
     /// The brokers disagree about the access: on some a writer may do less than on the most open one.
     fn is_mixed(&self, side: Side) -> bool {
-        let facts = self
-            .facts
-            .as_ref()
-            .filter(|facts| facts.begun >= self.changed);
+        let facts = self.fresh_facts();
         facts.is_some_and(|facts| facts.side(side).disagreement.is_some())
+    }
+
+    /// The last look, unless the plan or an access has changed since.
+    fn fresh_facts(&self) -> Option<&Facts> {
+        let facts = self.facts.as_ref();
+        facts.filter(|facts| facts.begun >= self.changed)
+    }
+
+    /// The side that is sealed on the way to `next`, where something got in between the first look and the seal: it has to be read before anything else,
+    /// whoever is lost meanwhile. To open a side for readers takes nobody's ack.
+    fn slipped_in(&self, next: Stage) -> Option<Side> {
+        let side = sealed_side(next).filter(|side| self.has_access(*side, Access::Sealed))?;
+        let facts = self.fresh_facts()?;
+        (gate::beyond(&self.record, side, facts.side(side)) > 0).then_some(side)
     }
 
     fn is_proved(&self, side: Side) -> bool {

@@ -54,6 +54,9 @@ pub struct TopicView {
     /// Where the seal and its proof are, where the stage or the step under way asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Gate>,
+    /// It is being removed, and waits for its target to be open again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Gates that an operator goes on without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
@@ -106,6 +109,7 @@ impl TopicView {
             gates,
             trouble: topic.trouble.clone(),
             seal: topic.seal_gate(),
+            leaving: topic.record.leaving,
             overrides: topic.record.overrides.clone(),
             abandoned: topic.record.abandoned.clone(),
             looked_ms_ago: looked.map(|begun| milliseconds(now.saturating_sub(begun))),

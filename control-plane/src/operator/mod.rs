@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use self::http::Http;
 use crate::{
-    api::{AddTopic, Answered, ConfirmGone, Move, MoveSeveral, SetWeight, Way},
+    api::{AddTopic, Answered, ConfirmGone, Move, MoveSeveral, SetWeight, StillListed, Way},
     coordinator::{ClientView, InstanceView, TopicView},
     store::AuditLine,
 };
@@ -225,19 +225,30 @@ impl Operator {
         self.http.get(&["instances"], &[]).await
     }
 
-    /// Says that the lost processes under this name are gone for good.
+    /// Says that the lost processes under this name are gone for good. The answer has the signs that one still runs, in words: where the brokers were
+    /// found to list it, and how long ago. There should be none.
     ///
     /// # Errors
     /// `not_found`, `conflict` while the instance is in contact; as [`Self::topics`].
     ///
     /// # Cancellation
     /// It may have been taken.
-    pub async fn confirm_gone(&self, instance: &str, reason: &str) -> Result<(), OperatorError> {
+    pub async fn confirm_gone(
+        &self,
+        instance: &str,
+        reason: &str,
+    ) -> Result<Vec<String>, OperatorError> {
         let body = ConfirmGone {
             reason: reason.into(),
         };
         let path = ["instances", instance, "confirm-gone"];
-        self.http.send(&path, &body).await.map(drop)
+        let answer = self.http.send(&path, &body).await?;
+        if answer.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer: Result<StillListed, _> = serde_json::from_slice(&answer);
+        // Taken all the same; a newer control plane may say more than this program knows.
+        Ok(answer.map_or_else(|_| Vec::new(), |answer| answer.still_listed))
     }
 
     /// Audit lines with a number below `before`, newest first, at most `limit` (1 to 1000).

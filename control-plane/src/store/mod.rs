@@ -18,6 +18,7 @@ pub const MAX_AUDIT_PAGE: u32 = 1_000;
 ///
 /// # Behavior
 /// - A change is written whole or not at all, and is on disk when the call returns.
+/// - The newest 200 000 lines of the audit log are kept.
 /// - Opening takes a new epoch; from then on every write of an older one fails with [`StoreErrorKind::Superseded`].
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The epoch that this start has taken; grows with every start.

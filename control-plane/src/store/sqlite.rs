@@ -21,6 +21,8 @@ use crate::record::{AuditEntry, Change, Kind, Record};
 const APPLICATION_ID: i64 = 0x5846_4144;
 /// Version of the tables below.
 const SCHEMA_VERSION: i64 = 1;
+/// Lines of the audit log that are kept: some 100 MB.
+const MOST_AUDIT_LINES: i64 = 200_000;
 /// How long a write waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -322,7 +324,17 @@ fn write(transaction: &Transaction<'_>, epoch: u64, change: &Change) -> rusqlite
             .prepare_cached("INSERT INTO audit (at_ms, epoch, actor, action, subject, entry) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
             .execute(params![now_ms(), signed(epoch), entry.actor, entry.action, entry.subject, body])?;
     }
+    if !change.audit.is_empty() {
+        prune(transaction, MOST_AUDIT_LINES)?;
+    }
     Ok(())
+}
+
+/// Keeps the newest lines of the audit log.
+fn prune(transaction: &Transaction<'_>, most: i64) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached("DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - ?1")?
+        .execute(params![most])
 }
 
 fn record(place: &str, kind: &str, key: String, value: &str) -> Result<Record, StoreError> {
@@ -454,6 +466,24 @@ mod tests {
         let rest = second.audit(Some(2), 10).await.unwrap();
         assert_eq!(rest[0].entry.subject, "a");
         assert_eq!(rest[0].epoch, 1);
+    }
+
+    #[tokio::test]
+    async fn newest_lines_of_the_audit_log_are_kept() {
+        let store = SqliteStore::open("sqlite::memory:").await.unwrap();
+        for number in 0..5 {
+            store.apply(put("a", number)).await.unwrap();
+        }
+        {
+            let mut connection = store.connection.lock().unwrap();
+            let transaction = begin(&mut connection, "here").unwrap();
+            assert_eq!(prune(&transaction, 5).unwrap(), 0);
+            assert_eq!(prune(&transaction, 2).unwrap(), 3);
+            transaction.commit().unwrap();
+        }
+        let kept = store.audit(None, 10).await.unwrap();
+        let kept: Vec<u64> = kept.iter().map(|line| line.number).collect();
+        assert_eq!(kept, [5, 4]);
     }
 
     #[tokio::test]

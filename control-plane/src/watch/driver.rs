@@ -150,6 +150,25 @@ impl Handle {
         }
     }
 
+    /// Waits until a topic is managed no more, at most `within`; then says what keeps it.
+    pub(crate) async fn removed(&self, topic: Arc<str>, within: Duration) -> Result<(), Refusal> {
+        let end = Instant::now() + within;
+        loop {
+            let name = Arc::clone(&topic);
+            let view = self.read(move |coordinator, now| coordinator.topic(&name, now));
+            let Some(view) = view.await?.filter(|view| view.leaving) else {
+                return Ok(());
+            };
+            if Instant::now() >= end {
+                let why = view.trouble.unwrap_or("no answer yet".to_owned());
+                return Err(unavailable(format!(
+                    "topic {topic} is still managed: its target is opened as it was first ({why}). That is tried until it is done; `crossfade topic cancel {topic}` keeps the topic"
+                )));
+            }
+            sleep(LOOK_POLL).await;
+        }
+    }
+
     /// The topic as both clusters describe it now.
     pub(crate) async fn describe(
         &self,
@@ -351,11 +370,12 @@ impl Driver {
     fn spawn(&mut self, work: Work) {
         let clusters = Arc::clone(&self.clusters);
         let permits = Arc::clone(&self.permits);
+        let store = Arc::clone(&self.store);
         let start = self.start;
         self.work.spawn(async move {
             // The semaphore is never closed.
             let _permit = permits.acquire_owned().await;
-            perform(clusters, work, start.elapsed()).await
+            perform(clusters, store, work, start.elapsed()).await
         });
     }
 

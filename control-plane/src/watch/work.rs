@@ -2,20 +2,29 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crossfade::Result;
+use crossfade::{BoxFuture, Result};
 use tokio::time::timeout;
 
 use super::{
     clusters::Clusters,
     inspect::{Look, inspect},
 };
-use crate::coordinator::{Event, Work};
+use crate::{
+    coordinator::{Event, Work},
+    store::Store,
+};
 
 /// How long a change of access may take on all brokers together.
 const CHANGE: Duration = Duration::from_secs(30);
 
-/// Does one piece of work; the event tells the coordinator how it ended. `now` is the coordinator's clock.
-pub(super) async fn perform(clusters: Arc<Clusters>, work: Work, now: Duration) -> Event {
+/// Does one piece of work; the event tells the coordinator how it ended. `now` is the coordinator's clock. Before each broker is changed the store is
+/// asked whether this control plane still holds the epoch: it may have stood still since it decided.
+pub(super) async fn perform(
+    clusters: Arc<Clusters>,
+    store: Arc<dyn Store>,
+    work: Work,
+    now: Duration,
+) -> Event {
     match work {
         Work::Inspect {
             topic,
@@ -42,9 +51,15 @@ pub(super) async fn perform(clusters: Arc<Clusters>, work: Work, now: Duration) 
             access,
             token,
         } => {
+            let holds_epoch = move || -> BoxFuture<'static, bool> {
+                let store = Arc::clone(&store);
+                Box::pin(async move { store.check().await.is_ok() })
+            };
             let changing = async {
                 let admin = clusters.admin(side).await?;
-                admin.set_access(&topic, &settings, access).await
+                admin
+                    .set_access_while(&topic, &settings, access, &holds_epoch)
+                    .await
             };
             let result = bounded(changing).await;
             Event::AccessChanged {
@@ -83,5 +98,45 @@ async fn bounded(call: impl Future<Output = Result<()>>) -> Result<(), String> {
     match timeout(CHANGE, call).await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer from the brokers within {CHANGE:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossfade::{Access, Side, backend::memory::MemoryCluster};
+
+    use super::*;
+    use crate::{store::SqliteStore, watch::clusters::Cluster};
+
+    #[tokio::test]
+    async fn control_plane_that_was_superseded_while_it_stood_still_changes_no_broker() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("sqlite://{}", folder.path().join("store.db").display());
+        let frozen: Arc<dyn Store> = Arc::new(SqliteStore::open(&address).await.unwrap());
+        let backend = MemoryCluster::default().backend("test");
+        let admin = backend.admin();
+        admin.create_topic("orders", 4).await.unwrap();
+        let cluster = || Cluster::Backend(Arc::clone(&backend));
+        let clusters = Arc::new(Clusters::new(cluster(), cluster()));
+        let settings = admin.topic("orders").await.unwrap().unwrap().settings;
+        let change = async |access| {
+            let work = Work::SetAccess {
+                topic: "orders".into(),
+                side: Side::Source,
+                settings: settings.clone(),
+                access,
+                token: 1,
+            };
+            let (clusters, store) = (Arc::clone(&clusters), Arc::clone(&frozen));
+            let done = perform(clusters, store, work, Duration::ZERO).await;
+            let Event::AccessChanged { result, .. } = done else {
+                panic!("{done:?}");
+            };
+            let found = admin.topic("orders").await.unwrap().unwrap();
+            (result.is_ok(), found.access)
+        };
+        assert_eq!(change(Access::Closed).await, (true, Access::Closed));
+        let _successor = SqliteStore::open(&address).await.unwrap();
+        assert_eq!(change(Access::Sealed).await, (false, Access::Closed));
     }
 }

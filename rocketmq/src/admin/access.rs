@@ -1,9 +1,17 @@
 //! Opening, closing and sealing a topic on all brokers, those that joined since its configuration was saved among them.
 
-use std::sync::Arc;
+use std::{
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+};
 
 use super::{Admin, TopicAccess, TopicConfig, TopicConfigs, offset::address_of};
 use crate::error::{Error, ErrorKind, Result};
+
+type Answer = Pin<Box<dyn Future<Output = bool> + Send>>;
+/// Whether the next broker may still be changed.
+pub type MayGoOn = dyn Fn() -> Answer + Send + Sync;
 
 impl Admin {
     /// Opens, closes or seals a topic on every broker that has it, and reads it back from each. `saved` is its configuration from when it was open;
@@ -21,6 +29,23 @@ impl Admin {
     /// # Cancellation
     /// The access may be changed on some brokers. Repeating the call is safe.
     pub async fn set_topic_access(&self, saved: &TopicConfigs, access: TopicAccess) -> Result<()> {
+        let always: &MayGoOn = &|| Box::pin(ready(true));
+        self.set_topic_access_while(saved, access, always).await
+    }
+
+    /// As [`Self::set_topic_access`], but asks `may_go_on` before each broker is changed; once it says no, no further broker is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when it said no; as [`Self::set_topic_access`].
+    ///
+    /// # Cancellation
+    /// As [`Self::set_topic_access`].
+    pub async fn set_topic_access_while(
+        &self,
+        saved: &TopicConfigs,
+        access: TopicAccess,
+        may_go_on: &MayGoOn,
+    ) -> Result<()> {
         let template = check(saved)?;
         let topic = &template.topic_name;
         let now = self.topic_configs(topic).await?;
@@ -38,6 +63,10 @@ impl Admin {
         let mut failed: Vec<(Arc<str>, Error)> = Vec::new();
         for (broker, config) in wanted(&own, template, &now, access) {
             let changed = match masters.iter().find(|master| master.broker == broker) {
+                Some(_) if !may_go_on().await => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "not changed: whoever wanted it may not decide any more",
+                )),
                 Some(master) => self.update_topic(master, &config).await,
                 // The error that says which.
                 None => address_of(&masters, &broker).map(drop),

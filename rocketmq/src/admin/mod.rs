@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use serde::Deserialize;
 use tokio::{task::JoinSet, time::Instant};
 
-pub use access::{grown, widened};
+pub use access::{MayGoOn, grown, widened};
 pub use connection::{ConsumerConnections, Member, ProducerMember};
 pub use group::GroupConfig;
 pub use offset::{GroupBacklog, QueueOffsets};

@@ -30,7 +30,11 @@ use super::{
     progress::{HALF_TOPIC, Progress},
     together,
 };
-use crate::{error::Result, message::RETRY_PREFIX, route::MessageQueue};
+use crate::{
+    error::{ErrorKind, Result},
+    message::RETRY_PREFIX,
+    route::MessageQueue,
+};
 
 /// `TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`: one queue for each delay level.
 const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
@@ -39,11 +43,17 @@ const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// `MixAll.DLQ_GROUP_TOPIC_PREFIX`.
 const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 
+/// Most messages of one queue of a retry topic that are looked at one by one.
+const MOST_RETRIES: u64 = 10_000;
+
 /// What a topic owes to one group: at least; see the module on messages that move.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Owed {
-    /// What waits in the topic and in the group's retry topic.
+    /// What waits in the topic and in the group's retry topic, which serves all topics that the group reads.
     pub offsets: GroupBacklog,
+    /// Of what waits in the retry topic: messages that are retries of other topics. Where more than 10 000 wait in one of its queues they are not told
+    /// apart, and all count as this topic's.
+    pub retry_of_others: u64,
     /// Delayed messages that are not due yet, retries among them.
     pub delayed: u64,
     /// 5.x timers that are not due yet.
@@ -58,9 +68,10 @@ impl Owed {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> u64 {
+        let offsets = self.offsets.owed().saturating_sub(self.retry_of_others);
         [self.delayed, self.timers, self.half]
             .into_iter()
-            .fold(self.offsets.owed(), u64::saturating_add)
+            .fold(offsets, u64::saturating_add)
     }
 }
 
@@ -115,6 +126,9 @@ impl Admin {
         wanted.extend(dead.values().flat_map(queues));
         let ranges = self.ranges(&masters, wanted).await?;
         let counts = self.waiting_of(topic, groups, &progress).await?;
+        let others = self
+            .retries_of_others(topic, &committed, &ranges, &progress)
+            .await?;
 
         let mut all = BTreeMap::new();
         for (group, counts) in groups.iter().zip(counts) {
@@ -143,6 +157,7 @@ impl Admin {
                     topic: offsets(configs),
                     retry: retries.get(group).map(offsets).unwrap_or_default(),
                 },
+                retry_of_others: others.get(group).copied().unwrap_or(0),
                 delayed: counts.delayed,
                 timers: counts.timers,
                 half: counts.half,
@@ -277,8 +292,54 @@ impl Admin {
             queue: number,
         };
         let (master, boot) = (&progress.master, &progress.boot);
-        let log = self.read_waiting(master, boot, queue, topic, &low).await?;
+        let log = self.read_waiting(master, boot, queue, &low).await?;
         Ok((log, low))
+    }
+
+    /// By group: what waits in its retry topic and is a retry of another topic than this one. What cannot be read within bounds is not told apart.
+    async fn retries_of_others(
+        &self,
+        topic: &str,
+        committed: &Committed,
+        ranges: &BTreeMap<MessageQueue, (u64, u64)>,
+        progress: &[Progress],
+    ) -> Result<BTreeMap<Arc<str>, u64>> {
+        let mut questions = Vec::new();
+        for ((group, queue), committed) in committed {
+            let (min, max) = ranges.get(queue).copied().unwrap_or_default();
+            let low = committed.unwrap_or(min).max(min);
+            let readable = low < max && max - low <= MOST_RETRIES;
+            let broker = progress
+                .iter()
+                .find(|progress| progress.master.broker == queue.broker);
+            let Some(broker) = broker.filter(|_| readable && queue.topic.starts_with(RETRY_PREFIX))
+            else {
+                continue;
+            };
+            let (admin, topic) = (self.clone(), topic.to_owned());
+            let (group, queue) = (Arc::clone(group), queue.clone());
+            let (master, boot) = (broker.master.clone(), broker.boot.clone());
+            questions.push(async move {
+                let from = Low {
+                    offset: low,
+                    timers: None,
+                };
+                match admin.read_waiting(&master, &boot, queue, &from).await {
+                    Ok(log) => Ok((group, log.retries_of_others(low..max, &topic))),
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::TooLarge) =>
+                    {
+                        Ok((group, 0))
+                    }
+                    Err(error) => Err(error),
+                }
+            });
+        }
+        let mut all = BTreeMap::new();
+        for (group, count) in together(questions).await? {
+            *all.entry(group).or_insert(0) += count;
+        }
+        Ok(all)
     }
 }
 

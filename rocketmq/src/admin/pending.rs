@@ -2,10 +2,11 @@
 //! were sent to. Such a queue can be read like any other; every message names the topic it is meant for.
 //!
 //! A look at a topic has to know every waiting message, of whatever topic. They are read once: an index keeps where each is meant to go, and
-//! later looks read on from there.
+//! later looks read on from there. A group's retry topic is read in the same way: it serves all topics of the group.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use crate::{
     codes::{pull_flag, request, response},
     error::{Error, ErrorKind, Result},
     frame::Request,
-    message::{self, Skimmed, property},
+    message::{self, RETRY_PREFIX, Skimmed, property},
     route::MessageQueue,
 };
 
@@ -36,15 +37,7 @@ const CLEARING: Duration = Duration::from_secs(60);
 /// Where each message that waits on a broker is meant to go. Clones of an [`Admin`] share one.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    logs: Mutex<BTreeMap<Place, Arc<AsyncMutex<Log>>>>,
-}
-
-/// A queue of the brokers' own.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Place {
-    broker: Arc<str>,
-    topic: &'static str,
-    queue: u32,
+    logs: Mutex<BTreeMap<MessageQueue, Arc<AsyncMutex<Log>>>>,
 }
 
 /// What is known of one such queue.
@@ -152,10 +145,12 @@ impl Log {
         }
     }
 
-    fn keep(&mut self, message: &Skimmed) {
+    fn keep(&mut self, message: &Skimmed, queue: &MessageQueue) {
         self.next = message.offset + 1;
-        // Without it the broker itself cannot deliver the message.
-        let Some(topic) = message.property(property::REAL_TOPIC) else {
+        // In a retry topic it has arrived, wherever it was delayed before; elsewhere the broker itself cannot deliver it without the property.
+        let arrived = queue.topic.starts_with(RETRY_PREFIX);
+        let arrived = arrived.then_some(&*queue.topic);
+        let Some(topic) = arrived.or_else(|| message.property(property::REAL_TOPIC)) else {
             return;
         };
         let topic = self.name(topic);
@@ -186,6 +181,15 @@ impl Log {
         name
     }
 
+    /// In a retry topic: messages of these offsets that are retries of other topics than this one.
+    pub(super) fn retries_of_others(&self, offsets: Range<u64>, topic: &str) -> u64 {
+        let of_others = self.waiting.range(offsets).filter(|(_, waiting)| {
+            let of = waiting.retry_of.as_deref();
+            of.is_some_and(|of| of != topic)
+        });
+        of_others.count() as u64
+    }
+
     /// All that waits from `low` on.
     pub(super) fn waiting(&self, low: Low) -> impl Iterator<Item = &Waiting> {
         let all = self.waiting.iter();
@@ -195,7 +199,7 @@ impl Log {
 }
 
 impl Admin {
-    /// Reads a queue of the broker's own from `low`, below which nothing waits, up to its present end.
+    /// Reads a queue of the broker's own, or of a retry topic, from `low`, below which nothing waits, up to its present end.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] when more waits than can be kept in mind; [`ErrorKind::Unavailable`] while a new broker does not give it out; [`ErrorKind::Timeout`] when reading it takes long: the next call goes on where
@@ -208,28 +212,24 @@ impl Admin {
         master: &Master,
         boot: &str,
         queue: MessageQueue,
-        topic: &'static str,
         low: &Low,
     ) -> Result<OwnedMutexGuard<Log>> {
-        let place = Place {
-            broker: Arc::clone(&master.broker),
-            topic,
-            queue: queue.queue,
-        };
         let log = {
             let mut logs = self
                 .index
                 .logs
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(logs.entry(place).or_default())
+            Arc::clone(logs.entry(queue.clone()).or_default())
         };
         let before = {
             let log = log.lock().await;
             (log.boot == boot).then_some(log.next)
         };
         // Asked before the lock is held: of many who wait for it, the first reads and the others find it done.
-        let end = self.max_offset(&master.address, topic, queue.queue).await?;
+        let end = self
+            .max_offset(&master.address, &queue.topic, queue.queue)
+            .await?;
         let mut log = log.lock_owned().await;
         if before.is_some_and(|before| end < before) {
             // It is shorter than it was: nothing that was read of it can be relied upon.
@@ -258,7 +258,7 @@ impl Admin {
             match self.pull_own(master, &queue, log.next).await? {
                 Pulled::Messages(messages) => {
                     for message in &messages {
-                        log.keep(message);
+                        log.keep(message, &queue);
                     }
                 }
                 Pulled::SkipTo(next) => log.next = next,
@@ -387,6 +387,18 @@ mod tests {
         assert_eq!(log.waiting(low(7, 40)).count(), 3);
         assert_eq!(log.waiting(low(4, 1000)).count(), 3);
         assert_eq!(log.waiting(low(7, 1000)).count(), 0);
+    }
+
+    #[test]
+    fn retries_of_other_topics_are_told_apart_in_a_retry_topic() {
+        let mut log = log("1", 0, &[3, 4, 5, 6]);
+        for (offset, of) in [(3, "u"), (4, "t"), (5, "u")] {
+            log.waiting.get_mut(&offset).unwrap().retry_of = Some(of.into());
+        }
+        assert_eq!(log.retries_of_others(0..7, "t"), 2);
+        assert_eq!(log.retries_of_others(0..7, "u"), 1);
+        assert_eq!(log.retries_of_others(4..7, "t"), 1);
+        assert_eq!(log.retries_of_others(0..5, "t"), 1);
     }
 
     #[test]

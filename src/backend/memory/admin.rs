@@ -95,6 +95,8 @@ impl MemoryAdmin {
         Backlog {
             queues: lines,
             retry,
+            // Each topic has a retry queue of its own.
+            retry_of_others: 0,
             delayed: Some(delayed),
             // The embedded cluster has no transactions.
             half: Some(0),

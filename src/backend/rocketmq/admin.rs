@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::ready,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +18,7 @@ use super::{error::convert, producer::queue_id};
 use crate::{
     BoxFuture,
     backend::{
-        BackendAdmin, Backlog, ConnectedClient, GroupMembers, QueueBacklog, QueueId,
+        BackendAdmin, Backlog, ConnectedClient, GroupMembers, MayGoOn, QueueBacklog, QueueId,
         TopicDescription, TopicSettings,
     },
     error::{Error, ErrorKind, Result},
@@ -126,6 +127,16 @@ impl BackendAdmin for RocketmqAdmin {
         settings: &'a TopicSettings,
         access: Access,
     ) -> BoxFuture<'a, Result<()>> {
+        self.set_access_while(topic, settings, access, &always)
+    }
+
+    fn set_access_while<'a>(
+        &'a self,
+        topic: &'a str,
+        settings: &'a TopicSettings,
+        access: Access,
+        may_go_on: &'a MayGoOn,
+    ) -> BoxFuture<'a, Result<()>> {
         const OPERATION: &str = "change a topic's access";
         Box::pin(async move {
             let configs = saved(OPERATION, topic, settings)?;
@@ -135,7 +146,7 @@ impl BackendAdmin for RocketmqAdmin {
                 Access::Sealed => TopicAccess::Sealed,
             };
             self.admin
-                .set_topic_access(&configs, access)
+                .set_topic_access_while(&configs, access, may_go_on)
                 .await
                 .map_err(failed(OPERATION))
         })
@@ -286,6 +297,10 @@ impl BackendAdmin for RocketmqAdmin {
     }
 }
 
+fn always() -> BoxFuture<'static, bool> {
+    Box::pin(ready(true))
+}
+
 fn failed(operation: &'static str) -> impl Fn(ClientError) -> Error {
     move |error| convert(operation, ErrorKind::InvalidConfig, error)
 }
@@ -379,6 +394,7 @@ fn backlog(owed: &Owed) -> Backlog {
     Backlog {
         queues: owed.offsets.topic.iter().map(queue).collect(),
         retry: owed.offsets.retry.iter().map(queue).collect(),
+        retry_of_others: owed.retry_of_others,
         delayed: Some(owed.delayed.saturating_add(owed.timers)),
         half: Some(owed.half),
         dead_letters: Some(owed.dead_letters),

@@ -1,15 +1,21 @@
 //! Gates about what a side still owes, and what an operator has given up of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use crossfade::{Access, Side, backend::Backlog};
+use crossfade::{
+    Access, Side,
+    backend::{Backlog, QueueId},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     super::{
         facts::SideFacts,
-        row::{Abandoned, TopicRecord},
+        row::{Abandoned, Proved, TopicRecord},
     },
     Code, Gate, Scene,
 };
@@ -128,29 +134,95 @@ fn unknown(row: &TopicRecord, facts: &SideFacts) -> Vec<String> {
 
 /// Parts of what is owed to the groups that exist.
 fn unknown_parts(facts: &SideFacts) -> Vec<String> {
-    let mut unknown = Vec::new();
-    for (group, backlog) in &facts.backlogs {
-        let parts = backlog.unknown().into_iter();
-        unknown.extend(parts.map(|part| format!("{group}: {part}")));
-    }
-    unknown
+    let groups = facts.backlogs.iter();
+    groups.flat_map(parts_of).collect()
 }
 
-/// Messages owed on a side beyond what an operator has given up there.
+fn parts_of((group, backlog): (&Arc<str>, &Backlog)) -> Vec<String> {
+    let parts = backlog.unknown().into_iter();
+    parts.map(|part| format!("{group}: {part}")).collect()
+}
+
+/// Messages owed on a side beyond what an operator has given up there; where it was proved that nothing is: beyond that proof.
 pub(in super::super) fn beyond(row: &TopicRecord, side: Side, facts: &SideFacts) -> u64 {
-    let over = facts.backlogs.iter().map(|(group, backlog)| {
-        let given_up = given_up(row, side, group);
-        Owed::of(backlog).total().saturating_sub(given_up)
+    let over = concerned(row, side, facts).map(|(group, backlog)| match proved(row, side) {
+        Some(proved) => {
+            // What was given up in the queues lies below the ends of the proof.
+            let before = row.abandoned.as_ref().filter(|left| left.side == side);
+            let before = before.and_then(|left| left.groups.get(group));
+            let pending = before.map(|left| Owed {
+                waiting: 0,
+                retry: 0,
+                ..*left
+            });
+            let since = proved.owed_since(group, backlog).total();
+            since.saturating_sub(pending.as_ref().map_or(0, Owed::total))
+        }
+        None => {
+            let given_up = given_up(row, side, group);
+            Owed::of(backlog).total().saturating_sub(given_up)
+        }
     });
     over.fold(0, u64::saturating_add)
 }
 
-/// Everything is known, and nothing is owed, except what an operator has given up.
+/// The groups that a side may owe something: all, or once it was proved that nothing is, the managed ones and those that were there.
+fn concerned<'a>(
+    row: &'a TopicRecord,
+    side: Side,
+    facts: &'a SideFacts,
+) -> impl Iterator<Item = (&'a Arc<str>, &'a Backlog)> {
+    let proved = proved(row, side);
+    facts.backlogs.iter().filter(move |(group, _)| {
+        let was_there = proved.is_none_or(|proved| proved.groups.contains_key(*group));
+        was_there || row.groups.contains(group)
+    })
+}
+
+/// Groups that were not there when a side was proved, and what is owed to them by the brokers' offsets.
+pub(in super::super) fn strangers<'a>(
+    row: &TopicRecord,
+    side: Side,
+    facts: &'a SideFacts,
+) -> Vec<(&'a Arc<str>, u64)> {
+    let known: BTreeSet<&Arc<str>> = concerned(row, side, facts)
+        .map(|(group, _)| group)
+        .collect();
+    let strange = facts.backlogs.iter();
+    strange
+        .filter(|(group, _)| !known.contains(group))
+        .map(|(group, backlog)| (group, Owed::of(backlog).total()))
+        .filter(|(_, owed)| *owed > 0)
+        .collect()
+}
+
+/// Everything is known, and nothing is owed, except what an operator has given up; where it was proved before, since that proof.
 pub(in super::super) fn settles(row: &TopicRecord, side: Side, facts: &SideFacts) -> bool {
-    let accepted = |part: &String| accepts_unknown(row, side, part);
+    let mut unknown = concerned(row, side, facts).flat_map(parts_of);
     facts.unknown.is_empty()
-        && unknown_parts(facts).iter().all(accepted)
+        && unknown.all(|part| accepts_unknown(row, side, &part))
         && beyond(row, side, facts) == 0
+}
+
+/// Whether two looks at a side have found the same: ends, committed offsets, and what is owed. What else a group does, in its other topics say, is none of
+/// this topic's.
+pub(in super::super) fn same(one: &SideFacts, other: &SideFacts) -> bool {
+    measures(one).eq(measures(other))
+}
+
+/// Of a group: its name, the end and the committed offset of every queue of the topic, and what it is owed.
+type Measure<'a> = (&'a Arc<str>, Vec<(&'a QueueId, u64, Option<u64>)>, Owed);
+
+fn measures(facts: &SideFacts) -> impl Iterator<Item = Measure<'_>> {
+    facts.backlogs.iter().map(|(group, backlog)| {
+        let lines = backlog.queues.iter();
+        let lines = lines.map(|line| (&line.queue, line.end, line.committed));
+        (group, lines.collect(), Owed::of(backlog))
+    })
+}
+
+fn proved(row: &TopicRecord, side: Side) -> Option<&Proved> {
+    row.proved.as_ref().filter(|proved| proved.side == side)
 }
 
 fn given_up(row: &TopicRecord, side: Side, group: &str) -> u64 {

@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use code::{Code, Entry, Policy};
 pub use drain::Owed;
 
-pub(super) use drain::{beyond, left_behind, settles};
+pub(super) use drain::{beyond, left_behind, same, settles, strangers};
 
 use super::{
     accounting::Accounting,

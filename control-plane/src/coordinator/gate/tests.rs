@@ -61,7 +61,8 @@ impl Cast {
                 changing: None,
                 reopening: None,
                 reopened: 0,
-                proved: true,
+                proved: None,
+                leaving: false,
                 overrides: Vec::new(),
                 abandoned: None,
             },
@@ -208,6 +209,7 @@ fn backlog(waiting: u64) -> Backlog {
     Backlog {
         queues: vec![line],
         retry: Vec::new(),
+        retry_of_others: 0,
         delayed: Some(0),
         half: Some(0),
         dead_letters: Some(0),
