@@ -276,7 +276,7 @@ async fn client_starts_from_disk_at_once_while_no_control_plane_listens() {
             revision: Revision(1),
             clusters: clusters("disk").await,
             plans: vec![plan(1, 0, Stage::Draining)],
-            removed: Vec::new(),
+            ..PlanDocument::default()
         },
     };
     cache.save(&saved).unwrap();

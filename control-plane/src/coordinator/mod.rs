@@ -210,6 +210,7 @@ impl Coordinator {
                 .cloned()
                 .collect(),
             removed: removed.map(|(topic, _)| Arc::clone(topic)).collect(),
+            ..PlanDocument::default()
         }
     }
 
