@@ -28,9 +28,8 @@ use super::{
     offset::address_of,
     pending::{Log, Low},
     progress::{HALF_TOPIC, Progress},
-    together,
 };
-use crate::{error::Result, message::RETRY_PREFIX, route::MessageQueue};
+use crate::{error::Result, message::RETRY_PREFIX, route::MessageQueue, together::together};
 
 /// `TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`: one queue for each delay level.
 const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
