@@ -343,15 +343,16 @@ impl Shared {
     fn no_contact(&self, operation: &'static str, last: Option<Arc<Error>>) -> Error {
         let waited = self.options.start_timeout;
         match last {
-            Some(last) => Error::new(
-                last.kind(),
-                operation,
-                format!(
-                    "no plans from {} within {waited:?}, and none on disk: {last}",
-                    self.origin
-                ),
-            )
-            .with_source(last),
+            Some(last) => {
+                // What waiting does not mend was not waited for.
+                let within = match may_pass(&last) {
+                    true => format!(" within {waited:?}"),
+                    false => String::new(),
+                };
+                let origin = &self.origin;
+                let message = format!("no plans from {origin}{within}, and none on disk: {last}");
+                Error::new(last.kind(), operation, message).with_source(last)
+            }
             None => Error::new(
                 ErrorKind::Timeout,
                 operation,
@@ -362,6 +363,11 @@ impl Shared {
             ),
         }
     }
+}
+
+/// Whether trying again may help.
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
 fn closed(operation: &'static str) -> Error {
