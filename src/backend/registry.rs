@@ -28,6 +28,10 @@ pub async fn open(address: &str, client_id: &str) -> Result<Arc<dyn Backend>> {
 ///
 /// # Cancellation
 /// Leaves nothing behind.
+#[cfg_attr(
+    not(any(feature = "memory", feature = "rocketmq")),
+    expect(unused_variables)
+)]
 pub async fn open_with(
     address: &str,
     client_id: &str,
