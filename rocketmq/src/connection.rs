@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
@@ -40,6 +40,9 @@ const KEPT_BUFFER_BYTES: usize = 256 << 10;
 /// When a request of at least this timeout gets no answer and the peer said nothing else meanwhile, the connection is given up.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// How long what was handed in before the end (an unregister) may take to be written: a peer that does not read must not keep the socket.
+const LAST_TRY: Duration = Duration::from_millis(100);
+
 /// What the owner of connections wants to hear.
 pub(crate) trait Listener: Send + Sync + 'static {
     /// A request of the broker's own. The answer is sent back unless it wanted none.
@@ -49,7 +52,7 @@ pub(crate) trait Listener: Send + Sync + 'static {
     fn closed(&self, address: &Arc<str>);
 }
 
-/// One connection. Dropping it closes the socket at once; requests that wait fail.
+/// One connection. Dropping it fails the requests that wait at once, and closes the socket within [`LAST_TRY`].
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     reader: AbortHandle,
@@ -360,15 +363,7 @@ impl Shared {
                 self.work.notified().await;
                 continue;
             }
-            let written = if ended {
-                // Nobody reads answers any more: one bounded try.
-                match timeout(Duration::from_millis(100), stream.write_all(&buffer)).await {
-                    Ok(written) => written,
-                    Err(_) => return,
-                }
-            } else {
-                stream.write_all(&buffer).await
-            };
+            let written = self.write_all(&mut stream, &buffer, ended).await;
             if let Err(error) = written {
                 self.end(ErrorKind::Unavailable, error.to_string());
                 return;
@@ -378,6 +373,27 @@ impl Shared {
             }
             buffer.clear();
         }
+    }
+
+    /// Once the connection has `ended` nobody reads answers any more: one bounded try is left, also of a write that was begun before.
+    async fn write_all(
+        &self,
+        stream: &mut OwnedWriteHalf,
+        bytes: &[u8],
+        mut ended: bool,
+    ) -> io::Result<()> {
+        let write = stream.write_all(bytes);
+        tokio::pin!(write);
+        while !ended {
+            tokio::select! {
+                biased;
+                written = &mut write => return written,
+                // More work or the end; the work is taken when this is written.
+                () = self.work.notified() => ended = self.state().end.is_some(),
+            }
+        }
+        let last = timeout(LAST_TRY, write).await;
+        last.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

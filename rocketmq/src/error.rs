@@ -93,6 +93,13 @@ impl Error {
         error
     }
 
+    /// Says before the message what it is about.
+    #[must_use]
+    pub fn with_context(mut self, context: &str) -> Self {
+        self.inner.message = format!("{context}: {}", self.inner.message);
+        self
+    }
+
     /// Replaces the kind.
     #[must_use]
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 
@@ -16,6 +17,7 @@ use crate::{
     error::{Error, Result},
     frame::Request,
     message::RETRY_PREFIX,
+    together::together,
 };
 
 /// Producers and consumers of one client.
@@ -275,21 +277,33 @@ impl Beaten {
     }
 }
 
-/// Sends one heartbeat to every broker concerned.
+/// Sends one heartbeat to every broker concerned, side by side: those that do not answer must not cost the others their 120 s.
 pub(crate) async fn beat(client: &Client) -> Beaten {
     let mut beaten = Beaten::default();
     let Some((body, addresses)) = client.registry().heartbeat(client.client_id()) else {
         return beaten;
     };
-    for address in addresses {
-        let request = Request::new(request::HEART_BEAT).body(body.clone());
-        match client.call(&address, "heartbeat", request).await {
-            Ok(_) => beaten.taken += 1,
-            Err(error) => {
-                tracing::debug!(%error, "heartbeat failed");
-                beaten.failed = Some(error);
+    let body: Bytes = body.into();
+    let calls = addresses.into_iter().map(|address| {
+        let (client, body) = (client.clone(), body.clone());
+        async move {
+            let request = Request::new(request::HEART_BEAT).body(body);
+            Ok(client.call(&address, "heartbeat", request).await)
+        }
+    });
+    match together(calls.collect()).await {
+        Ok(answers) => {
+            for answer in answers {
+                match answer {
+                    Ok(_) => beaten.taken += 1,
+                    Err(error) => {
+                        tracing::debug!(%error, "heartbeat failed");
+                        beaten.failed = Some(error);
+                    }
+                }
             }
         }
+        Err(error) => beaten.failed = Some(error),
     }
     beaten
 }
@@ -333,7 +347,10 @@ pub(crate) async fn run(inner: Weak<Inner>, registry: Arc<Registry>, every: Dura
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::{client::ClientOptions, test_peer};
 
     #[test]
     fn tags_are_hashed_as_java_does() {
@@ -356,5 +373,56 @@ mod tests {
         assert_eq!(some.sub_string, "a || b");
         assert!(some.wants(Some("a")) && some.wants(Some("b")));
         assert!(!some.wants(None) && !some.wants(Some("c")));
+    }
+
+    #[tokio::test]
+    async fn brokers_that_do_not_answer_delay_no_heartbeat() {
+        const SILENT: usize = 20;
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let living = test_peer::serve(move |command| {
+            count.fetch_add(1, Ordering::Relaxed);
+            test_peer::success(command, "")
+        })
+        .await;
+        let mut brokers = Vec::new();
+        for number in 0..SILENT {
+            let silent = test_peer::serve(|_| Vec::new()).await;
+            brokers.push((format!("a{number:02}"), silent));
+        }
+        brokers.push(("z".to_owned(), living));
+        let datas: Vec<_> = brokers
+            .iter()
+            .map(|(name, address)| {
+                format!(
+                    r#"{{"cluster":"c","brokerName":"{name}","brokerAddrs":{{"0":"{address}"}}}}"#
+                )
+            })
+            .collect();
+        let queues: Vec<_> = brokers
+            .iter()
+            .map(|(name, _)| {
+                format!(
+                    r#"{{"brokerName":"{name}","perm":6,"readQueueNums":1,"writeQueueNums":1}}"#
+                )
+            })
+            .collect();
+        let route = format!(
+            r#"{{"brokerDatas":[{}],"queueDatas":[{}]}}"#,
+            datas.join(","),
+            queues.join(",")
+        );
+        let names = test_peer::serve(move |command| test_peer::success(command, &route)).await;
+        let mut options = ClientOptions::new([&*names], "c");
+        options.request_timeout = Duration::from_millis(500);
+        let client = Client::new(options).unwrap();
+        let entry = client.topic("t").await.unwrap();
+        client.registry().add_producer(&"g".into(), &entry);
+        let begun = Instant::now();
+        let beaten = beat(&client).await;
+        assert!(begun.elapsed() < Duration::from_millis(500) * (SILENT as u32) / 2);
+        assert!(beaten.failed.is_some());
+        assert_eq!(beaten.taken, 1);
+        assert!(taken.load(Ordering::Relaxed) >= 1);
     }
 }

@@ -19,6 +19,9 @@ mod heartbeat;
 mod name_server;
 mod pool;
 mod producer;
+#[cfg(test)]
+mod test_peer;
+mod together;
 
 pub use admin::Admin;
 pub use client::{Client, ClientOptions};

@@ -93,7 +93,8 @@ async fn ask(
     request: Request,
     timeout: Duration,
 ) -> Result<Command> {
-    let (connection, _) = pool.get(address).await?;
+    let named = |error: Error| error.with_context("the name server");
+    let (connection, _) = pool.get(address).await.map_err(named)?;
     let stranger = |why: &str| {
         Error::new(
             ErrorKind::NotNameServer,
@@ -107,6 +108,61 @@ async fn ask(
         }
         Ok(command) => Ok(command),
         Err(error) if error.kind() == ErrorKind::Protocol => Err(stranger(error.message())),
-        Err(error) => Err(error),
+        Err(error) => Err(named(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Client, ClientOptions, test_peer};
+
+    const CLUSTER: &str = r#"{"brokerAddrTable":{"a":{"cluster":"c","brokerName":"a","brokerAddrs":{"0":"127.0.0.1:1"}}},"clusterAddrTable":{"c":["a"]}}"#;
+
+    fn client(servers: &[&Arc<str>]) -> Client {
+        let mut options = ClientOptions::new(servers.iter().map(|address| &***address), "c");
+        options.request_timeout = Duration::from_millis(500);
+        Client::new(options).unwrap()
+    }
+
+    #[tokio::test]
+    async fn name_server_that_is_down_is_unavailable_and_named() {
+        let nobody = test_peer::nobody().await;
+        let error = client(&[&nobody]).cluster_info().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.address(), Some(&*nobody));
+        assert!(error.message().starts_with("the name server: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn first_of_two_that_is_down_or_silent_is_passed_over() {
+        let good = test_peer::serve(|command| test_peer::success(command, CLUSTER)).await;
+        let silent = test_peer::serve(|_| Vec::new()).await;
+        for bad in [test_peer::nobody().await, silent] {
+            let info = client(&[&bad, &good]).cluster_info().await.unwrap();
+            assert_eq!(info.brokers.len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn name_server_that_does_not_answer_is_a_timeout() {
+        let silent = test_peer::serve(|_| Vec::new()).await;
+        let error = client(&[&silent]).cluster_info().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_name_server_is_said_to_be_none() {
+        let http = test_peer::serve(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
+        let broker = test_peer::serve(|command| {
+            let code = response::REQUEST_CODE_NOT_SUPPORTED;
+            crate::frame::encode_response(code, command.opaque, "unknown").to_vec()
+        })
+        .await;
+        let stranger = test_peer::serve(|command| test_peer::success(command, "[1]")).await;
+        for address in [http, broker, stranger] {
+            let error = client(&[&address]).cluster_info().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotNameServer, "{error}");
+        }
     }
 }

@@ -168,12 +168,13 @@ pub struct Subscription {
     pub group: Arc<str>,
     /// Tags separated by `||`; `None` for all.
     pub tags: Option<String>,
-    /// Most messages fetched ahead and not yet acked; the fetch pauses above it.
-    pub max_outstanding: usize,
+    /// Most messages fetched ahead and not yet acked; the fetch pauses above it. `None`: what the client is configured for, else
+    /// [`Self::MAX_OUTSTANDING`].
+    pub max_outstanding: Option<usize>,
 }
 
 impl Subscription {
-    /// Default of `max_outstanding`.
+    /// What `max_outstanding` is where nobody says a number.
     pub const MAX_OUTSTANDING: usize = 1024;
 
     /// All messages of `topic`, for `group`.
@@ -183,8 +184,14 @@ impl Subscription {
             topic: topic.into(),
             group: group.into(),
             tags: None,
-            max_outstanding: Self::MAX_OUTSTANDING,
+            max_outstanding: None,
         }
+    }
+
+    /// `max_outstanding`, or the default.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.max_outstanding.unwrap_or(Self::MAX_OUTSTANDING)
     }
 
     /// Only messages with one of these tags, separated by `||`.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::{Backend, address::Address};
 use crate::error::{Error, ErrorKind, Result};
 
+/// RocketMQ brokers' own default (`maxMessageSize`): 4 MiB.
+pub const DEFAULT_MAX_BODY_BYTES: usize = 4 << 20;
+
 /// Connects to the cluster at `address` (see [`Address`]) under `client_id`, the id that the brokers will list.
 ///
 /// # Errors
@@ -14,6 +17,26 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Cancellation
 /// Leaves nothing behind.
 pub async fn open(address: &str, client_id: &str) -> Result<Arc<dyn Backend>> {
+    open_with(address, client_id, DEFAULT_MAX_BODY_BYTES).await
+}
+
+/// [`open`] with the largest body that this client sends; the brokers' own limit holds besides. An embedded cluster that is made by this call gets it
+/// as its own.
+///
+/// # Errors
+/// As [`open`].
+///
+/// # Cancellation
+/// Leaves nothing behind.
+#[cfg_attr(
+    not(any(feature = "memory", feature = "rocketmq")),
+    expect(unused_variables)
+)]
+pub async fn open_with(
+    address: &str,
+    client_id: &str,
+    max_body_bytes: usize,
+) -> Result<Arc<dyn Backend>> {
     check_client_id(client_id)?;
     let address: Address = address.parse()?;
     match address {
@@ -21,13 +44,14 @@ pub async fn open(address: &str, client_id: &str) -> Result<Arc<dyn Backend>> {
         Address::Memory(address) => {
             let config = super::memory::MemoryConfig {
                 auto_create_topics: address.auto_create,
+                max_body_bytes,
                 ..Default::default()
             };
             Ok(super::memory::MemoryCluster::named_or(&address.name, config).backend(client_id))
         }
         #[cfg(feature = "rocketmq")]
         Address::Rocketmq(address) => {
-            super::rocketmq::RocketmqBackend::connect(&address, client_id).await
+            super::rocketmq::RocketmqBackend::connect(&address, client_id, max_body_bytes).await
         }
         #[cfg(not(all(feature = "memory", feature = "rocketmq")))]
         address => Err(Error::new(

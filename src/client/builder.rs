@@ -170,6 +170,7 @@ impl ClientBuilder {
         let dedup = self
             .dedup
             .unwrap_or_else(|| Arc::new(MemoryDedup::new(config.dedup)));
+        let max_body_bytes = config.producer.max_body_bytes;
         Ok(Client {
             shared: Arc::new(Shared {
                 instance,
@@ -179,7 +180,7 @@ impl ClientBuilder {
                 contact,
                 metrics,
                 dedup,
-                sides: Arc::new(Sides::new(Arc::clone(&session), one)),
+                sides: Arc::new(Sides::new(Arc::clone(&session), one, max_body_bytes)),
                 session,
                 seed,
                 made: AtomicU64::new(0),

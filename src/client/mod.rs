@@ -115,9 +115,9 @@ impl Client {
         shared.check("consumer")?;
         check_name("topic", &subscription.topic)?;
         check_name("group", &subscription.group)?;
-        if subscription.max_outstanding == Subscription::MAX_OUTSTANDING {
-            subscription.max_outstanding = shared.config.consumer.max_outstanding;
-        }
+        subscription
+            .max_outstanding
+            .get_or_insert(shared.config.consumer.max_outstanding);
         let cell = shared.table.cell(&subscription.topic);
         let role = cell.add_consumer(Arc::clone(&subscription.group));
         shared.session.join(&cell).await?;
@@ -149,7 +149,24 @@ impl Client {
     /// All counters and latencies, in the Prometheus text format 0.0.4.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        self.shared.metrics.prometheus()
+        let fill = self.shared.dedup.fill();
+        let gauges = fill.map(|fill| {
+            [
+                (
+                    "crossfade_dedup_keys",
+                    "Keys in the deduplication store; clients may share it.",
+                    fill.keys,
+                ),
+                (
+                    "crossfade_dedup_keys_limit",
+                    "The most keys that the deduplication store takes.",
+                    fill.limit,
+                ),
+            ]
+        });
+        self.shared
+            .metrics
+            .prometheus(gauges.as_ref().map_or(&[], |gauges| gauges))
     }
 
     /// Whether the plans are backed by the control plane now.

@@ -17,6 +17,7 @@ use crate::{
 pub(super) struct Sides {
     session: Arc<Session>,
     one: [One; 2],
+    max_body_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -28,8 +29,12 @@ pub(super) struct One {
 }
 
 impl Sides {
-    pub(super) fn new(session: Arc<Session>, one: [One; 2]) -> Self {
-        Sides { session, one }
+    pub(super) fn new(session: Arc<Session>, one: [One; 2], max_body_bytes: usize) -> Self {
+        Sides {
+            session,
+            one,
+            max_body_bytes,
+        }
     }
 
     /// Those that were connected.
@@ -55,7 +60,7 @@ impl Sides {
                 )
             })?;
             tracing::info!(%side, client_id = one.client_id, "connecting");
-            registry::open(&address, &one.client_id).await
+            registry::open_with(&address, &one.client_id, self.max_body_bytes).await
         });
         backend
             .await

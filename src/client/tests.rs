@@ -276,7 +276,7 @@ async fn client_starts_from_disk_at_once_while_no_control_plane_listens() {
             revision: Revision(1),
             clusters: clusters("disk").await,
             plans: vec![plan(1, 0, Stage::Draining)],
-            removed: Vec::new(),
+            ..PlanDocument::default()
         },
     };
     cache.save(&saved).unwrap();
@@ -297,4 +297,33 @@ async fn client_starts_from_disk_at_once_while_no_control_plane_listens() {
     assert_eq!(client.contact(), ContactState::Lost);
     let receipt = producer.send(Message::new("one")).await.unwrap();
     assert_eq!(receipt.side, Side::Target);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_above_four_mebibytes_need_the_key_that_allows_them() {
+    for (bytes, largest, refused) in [(None, 4 << 20, 5 << 20), (Some(8 << 20), 8 << 20, 9 << 20)] {
+        let address =
+            |side: &str| Some(format!("memory://bodies-{largest}-{side}?auto_create=true"));
+        let plans = FixedPlans::new([plan(1, 0, Stage::SourceOnly)]).with_clusters(Clusters {
+            source: address("source"),
+            target: address("target"),
+        });
+        let mut builder = Client::builder().plans(Arc::new(plans));
+        if let Some(bytes) = bytes {
+            builder = builder
+                .set("producer.max_body_bytes", &i32::to_string(&bytes))
+                .unwrap();
+        }
+        let client = builder.start().await.unwrap();
+        let producer = client.producer("orders").await.unwrap();
+        producer
+            .send(Message::new(vec![b'x'; largest]))
+            .await
+            .unwrap();
+        let error = producer
+            .send(Message::new(vec![b'x'; refused]))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidMessage);
+    }
 }

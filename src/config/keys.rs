@@ -199,7 +199,7 @@ pub const KEYS: &[Key] = &[
         source_address,
         some(value::address),
         text,
-        "The source cluster; without one, the address that comes with the plans."
+        "The source cluster; without one, the address that comes with the plans. A client that has connected stays where it is until it is started again, whatever addresses come later."
     ),
     key!(
         "target.address",
@@ -207,7 +207,7 @@ pub const KEYS: &[Key] = &[
         target_address,
         some(value::address),
         text,
-        "The target cluster; without one, the address that comes with the plans."
+        "The target cluster; without one, the address that comes with the plans. A client that has connected stays where it is until it is started again, whatever addresses come later."
     ),
     key!(
         "producer.send_timeout_ms",
@@ -240,6 +240,14 @@ pub const KEYS: &[Key] = &[
         value::boolean,
         shown,
         "Whether the other side may take a send that failed for certain, in `dual_write` and without an ordering key."
+    ),
+    key!(
+        "producer.max_body_bytes",
+        "1 to 16777216",
+        producer.max_body_bytes,
+        |text| value::number(text, 1..=16_777_216),
+        shown,
+        "The largest body that is sent; raise it where the brokers' own limit (`maxMessageSize`) is above 4 MiB. That holds besides."
     ),
     key!(
         "consumer.max_outstanding",
@@ -287,7 +295,7 @@ pub const KEYS: &[Key] = &[
         dedup.max_keys,
         |text| value::number(text, 1..=1_000_000_000),
         shown,
-        "Most keys remembered; a full store pushes back and forgets nothing early."
+        "Most keys remembered, all topics and groups of the client together; 40 to 80 bytes each, taken as they come. A full store forgets nothing early: it pushes back, and its consumers stand still until keys are older than the window. Size it as messages a second x groups x window: 10 000 000 keys in 24 h are 115 a second."
     ),
     key!(
         "random.seed",

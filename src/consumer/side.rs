@@ -9,9 +9,9 @@ use super::{
     inbox::{Claimed, Places},
 };
 use crate::{
-    backend::{BackendConsumer, Incoming},
+    backend::{BackendConsumer, Incoming, Subscription},
     dedup::Claim,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     message::IdempotencyKey,
     metrics::Event,
     side::Side,
@@ -23,6 +23,10 @@ const FETCH_WAIT: Duration = Duration::from_secs(1);
 const OPEN_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Between attempts to claim a key that is claimed elsewhere: the first and the longest pause.
 const CLAIM_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How often it is said that keys are not claimed.
+const UNCLAIMED_EVERY: Duration = Duration::from_secs(10);
+/// How long the last commit and leaving the group may take; the brokers hand the queues on by themselves after that.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// What the supervisor wants of a side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,6 +80,7 @@ pub(super) async fn run(
             side,
             backend: &backend,
             waiting: VecDeque::new(),
+            told: None,
         }
         .run(&mut wanted)
         .await;
@@ -143,7 +148,20 @@ async fn stop(
         }
     }
     let mut pause = OPEN_PAUSE.0;
-    while let Err(error) = backend.close().await {
+    loop {
+        // A side that the plan has removed waits for its last commit; one that is wanted again or handed out no more, only so long.
+        let closed = tokio::select! {
+            biased;
+            closed = backend.close() => closed,
+            () = async {
+                not_just_removed(wanted).await;
+                tokio::time::sleep(LEAVE).await;
+            } => {
+                tracing::warn!(topic = %shared.subscription.topic, %side, "the group was not left within {LEAVE:?}: what was not committed is delivered again");
+                return;
+            }
+        };
+        let Err(error) = closed else { return };
         tracing::warn!(topic = %shared.subscription.topic, %side, %error, "not closed in good order");
         let may_wait = tokio::time::timeout(pause, not_just_removed(wanted)).await;
         if may_wait.is_ok() {
@@ -181,6 +199,8 @@ struct Fetch<'a> {
     side: Side,
     backend: &'a Arc<dyn BackendConsumer>,
     waiting: VecDeque<Waiting>,
+    /// When it was said last that keys are not claimed.
+    told: Option<Instant>,
 }
 
 impl Fetch<'_> {
@@ -293,9 +313,22 @@ impl Fetch<'_> {
             }
             Ok(Claim::Pending) => self.set_aside(incoming, pause),
             Err(error) => {
-                tracing::warn!(%key, %error, "key not claimed: the message waits");
+                if error.kind() == ErrorKind::Throttled {
+                    shared.metrics.event(Event::DedupFull, self.side);
+                }
                 self.set_aside(incoming, pause);
+                self.tell_unclaimed(&error);
             }
+        }
+    }
+
+    /// Every message that waits is tried again and again: one line says it for all.
+    fn tell_unclaimed(&mut self, error: &Error) {
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now >= told + UNCLAIMED_EVERY) {
+            self.told = Some(now);
+            let Subscription { topic, group, .. } = &self.shared.subscription;
+            tracing::warn!(%topic, %group, side = %self.side, waiting = self.waiting.len(), %error, "keys are not claimed: their messages wait");
         }
     }
 

@@ -10,8 +10,9 @@ use std::{
 use super::{Consumer, ConsumerOptions};
 use crate::{
     BoxFuture, Delivery, Error, ErrorKind, IdempotencyKey, Message, Side,
+    backend::fault::FaultRules,
     control::ContactState,
-    dedup::{Claim, DedupStore, MemoryDedup, Owner},
+    dedup::{Claim, DedupStore, Fill, MemoryDedup, MemoryDedupOptions, Owner},
     error::Result,
     fixture::{GROUP, TOPIC, World, kind_of, nothing, one, within},
     side::Access,
@@ -551,4 +552,61 @@ async fn both_sides_take_turns() {
     let deliveries = consumer.receive(40, Duration::from_secs(1)).await.unwrap();
     let from_target = deliveries.iter().filter(|d| d.side == Side::Target).count();
     assert_eq!((deliveries.len(), from_target), (40, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_store_stops_the_side_counts_it_and_goes_on_when_keys_are_old() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let store = Arc::new(MemoryDedup::new(MemoryDedupOptions {
+        window: Duration::from_secs(60),
+        max_keys: 16,
+        ..MemoryDedupOptions::default()
+    }));
+    let options = ConsumerOptions::default();
+    let consumer = world.consumer_with(world.pair(), Arc::clone(&store) as _, options);
+    let producer = world.producer();
+    for _ in 0..100 {
+        producer.send(Message::new("a")).await.unwrap();
+    }
+    let mut handled = 0;
+    let mut round = async || {
+        let deliveries = consumer.receive(100, Duration::from_secs(5)).await.unwrap();
+        for delivery in &deliveries {
+            consumer.ack(delivery).await.unwrap();
+        }
+        handled += deliveries.len();
+        (deliveries.len(), handled)
+    };
+    while round().await.0 > 0 {}
+    let (_, before) = round().await;
+    assert!((1..=16).contains(&before), "{before} of 100 were handled");
+    assert_eq!(
+        store.fill().unwrap(),
+        Fill {
+            keys: before as u64,
+            limit: 16
+        }
+    );
+    let text = world.registry.prometheus(&[]);
+    let full = format!(r#"crossfade_dedup_full_total{{topic="{TOPIC}",side="source"}} "#);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&full))
+        .unwrap();
+    assert!(line.parse::<u64>().unwrap() > 0);
+    within(3_600, async { while round().await.1 < 100 {} }).await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn group_that_cannot_be_left_does_not_hold_the_close_beyond_its_bound() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    let consumer = world.consumer();
+    consumer.ready(Duration::from_secs(1)).await.unwrap();
+    let slow = Duration::from_secs(600);
+    world.faults[0].set_rules(FaultRules {
+        delay: slow..=slow,
+        ..FaultRules::default()
+    });
+    within(10, consumer.close()).await.unwrap();
 }

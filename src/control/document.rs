@@ -1,6 +1,7 @@
 //! Plan documents that are read as a whole: from a file, or with `GET /v1/plan`.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -66,8 +67,10 @@ pub(super) struct Watched<R> {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The document read last, with the topics that the one before it had and it has not.
+    /// The document read last, with the topics that one before it had and it has not.
     current: Option<Arc<PlanDocument>>,
+    /// Every topic that a document has named.
+    named: BTreeSet<Arc<str>>,
     answered: bool,
 }
 
@@ -89,16 +92,17 @@ impl<R: ReadDocument> Watched<R> {
         let rows = next.plans.iter().map(|plan| plan.revision);
         next.revision = rows.fold(next.revision.max(Revision(1)), Revision::max);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = &state.current {
-            let topics = before.plans.iter().map(|plan| &plan.topic);
-            for topic in topics.chain(&before.removed) {
-                if !next.plans.iter().any(|plan| plan.topic == *topic)
-                    && !next.removed.contains(topic)
-                {
-                    next.removed.push(Arc::clone(topic));
-                }
-            }
+        let rows = next.plans.iter().map(|plan| &plan.topic);
+        let unread = next.malformed.iter().map(|row| &row.topic);
+        let mut present: BTreeSet<_> = rows.chain(unread).cloned().collect();
+        // A row that names no topic may be anybody's: then nobody's absence is sure.
+        if !present.remove("") {
+            let gone = state.named.difference(&present);
+            let unsaid = gone.filter(|topic| !next.removed.contains(topic));
+            let unsaid: Vec<_> = unsaid.cloned().collect();
+            next.removed.extend(unsaid);
         }
+        state.named.extend(present);
         state.current = Some(Arc::new(next));
         state.answered = false;
     }

@@ -171,7 +171,7 @@ mod tests {
             "[]",
             "{\"version\":1",
             r#"{"version":2,"revision":1}"#,
-            r#"{"version":1,"revision":1,"plans":[{"topic":"a","stage":"source_only","weight_basis_points":10001,"revision":1,"previous_revision":0}]}"#,
+            r#"{"version":1,"revision":1,"plans":{}}"#,
         ] {
             replace(&path, text);
             assert_eq!(kind(&source).await, ErrorKind::InvalidPlan, "{text}");
@@ -181,5 +181,29 @@ mod tests {
             source.sync(&request(0, 0)).await.unwrap().plans.plans.len(),
             1
         );
+    }
+
+    #[tokio::test]
+    async fn row_that_is_no_plan_costs_only_itself_and_its_topic_is_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plans.json");
+        let source = FilePlans::new(&path, Duration::from_millis(5));
+        replace(&path, &plans(7, &["a", "bb", "ccc"]));
+        source.sync(&request(0, 0)).await.unwrap();
+        let bad = plans(8, &["a", "bb"]).replacen("source_only", "triple_write", 1);
+        replace(&path, &bad);
+        let next = source.sync(&request(7, 0)).await.unwrap().plans;
+        assert_eq!((&*next.plans[0].topic, next.plans.len()), ("bb", 1));
+        assert_eq!(&*next.malformed[0].topic, "a");
+        assert_eq!(next.malformed[0].revision, Revision(8));
+        assert_eq!(next.removed, ["ccc".into()]);
+        // Whose row is it? Nobody is said to be gone.
+        let nameless = plans(10, &["bb"]).replace(r#""topic":"bb""#, r#""topic":5"#);
+        replace(&path, &nameless);
+        let next = source.sync(&request(8, 0)).await.unwrap().plans;
+        assert_eq!((next.malformed.len(), next.removed.len()), (1, 0));
+        replace(&path, &plans(11, &["bb"]));
+        let next = source.sync(&request(10, 0)).await.unwrap().plans;
+        assert_eq!(next.removed, ["a".into(), "ccc".into()]);
     }
 }

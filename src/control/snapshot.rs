@@ -65,6 +65,8 @@ struct Roles {
     older: Vec<Weak<InUse>>,
     producers: usize,
     consumers: Vec<Weak<ConsumerProgress>>,
+    /// Why the newest plan was not taken.
+    refusal: Option<String>,
 }
 
 #[derive(Debug)]
@@ -126,6 +128,7 @@ impl TopicCell {
             if let Some(old) = self.current.swap(Some(Arc::new(next))) {
                 roles.older.push(Arc::downgrade(&old));
             }
+            roles.refusal = None;
             drop(current);
             drop(roles);
             self.changes.send_replace(Some(revision));
@@ -134,15 +137,30 @@ impl TopicCell {
         Ok(adoption)
     }
 
-    /// The topic is no longer managed.
-    pub fn withdraw(&self) {
+    /// The newest plan was not taken; the one in force, if any, stays.
+    pub fn refuse(&self, reason: &str) {
+        lock(&self.roles).refusal = Some(reason.to_owned());
+    }
+
+    /// Why the newest plan was not taken; `None` once one was, or when the topic is not managed.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        lock(&self.roles).refusal.clone()
+    }
+
+    /// The topic is no longer managed. True when it was.
+    pub fn withdraw(&self) -> bool {
         let mut roles = lock(&self.roles);
-        if let Some(old) = self.current.swap(None) {
-            roles.older.push(Arc::downgrade(&old));
-        }
+        roles.refusal = None;
+        let Some(old) = self.current.swap(None) else {
+            return false;
+        };
+        roles.older.push(Arc::downgrade(&old));
         drop(roles);
+        drop(old);
         self.changes.send_replace(None);
         self.progress.notify_one();
+        true
     }
 
     /// The revision that this instance has fully applied, if that is the one in force: no send begun under an older plan is

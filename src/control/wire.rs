@@ -14,6 +14,11 @@ pub const VERSION: u32 = 1;
 /// The largest document that is parsed, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
+/// The longest name of a topic in a row that is no plan, in bytes; no broker takes a longer one.
+const MAX_TOPIC_BYTES: usize = 255;
+/// The longest part of a parser's words that is reported.
+const MAX_REASON_CHARS: usize = 200;
+
 /// What an instance tells the control plane.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct SyncRequest {
@@ -153,22 +158,76 @@ pub struct SyncResponse {
     pub lease_ms: u64,
 }
 
-/// Plans, as every source gives them: the body of `GET /v1/plan`, of a plan file, and of the file on disk.
+/// Plans, as every source gives them: the body of `GET /v1/plan`, of a plan file, and of the file on disk. Read row by row: one that is no plan
+/// costs only itself.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(from = "Rows")]
 pub struct PlanDocument {
     /// [`VERSION`].
     pub version: u32,
     /// The control plane's revision when this was written.
     pub revision: Revision,
     /// The clusters' addresses, without credentials.
-    #[serde(default, skip_serializing_if = "Clusters::is_empty")]
+    #[serde(skip_serializing_if = "Clusters::is_empty")]
     pub clusters: Clusters,
     /// The plans that changed, or all.
-    #[serde(default)]
     pub plans: Vec<TopicPlan>,
+    /// Rows that are no plan: a stage, a weight or a routing that this library does not know, a field that is missing. Never written.
+    #[serde(skip_serializing)]
+    pub malformed: Vec<Refused>,
     /// Topics that are no longer managed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Arc<str>>,
+}
+
+/// A document before its rows are judged.
+#[derive(Deserialize)]
+struct Rows {
+    version: u32,
+    revision: Revision,
+    #[serde(default)]
+    clusters: Clusters,
+    #[serde(default)]
+    plans: Vec<serde_json::Value>,
+    #[serde(default)]
+    removed: Vec<Arc<str>>,
+}
+
+impl From<Rows> for PlanDocument {
+    fn from(rows: Rows) -> Self {
+        let mut document = PlanDocument {
+            version: rows.version,
+            revision: rows.revision,
+            clusters: rows.clusters,
+            removed: rows.removed,
+            ..PlanDocument::default()
+        };
+        for row in rows.plans {
+            match TopicPlan::deserialize(&row) {
+                Ok(plan) => document.plans.push(plan),
+                Err(error) => document.malformed.push(Refused::row(&row, &error)),
+            }
+        }
+        document
+    }
+}
+
+impl Refused {
+    /// The topic is empty and the revision 0 where the row does not say them.
+    fn row(row: &serde_json::Value, error: &serde_json::Error) -> Refused {
+        let topic = row.get("topic").and_then(serde_json::Value::as_str);
+        let revision = row.get("revision").and_then(serde_json::Value::as_u64);
+        // It may repeat a whole field.
+        let why: String = error.to_string().chars().take(MAX_REASON_CHARS).collect();
+        Refused {
+            topic: topic
+                .filter(|topic| topic.len() <= MAX_TOPIC_BYTES)
+                .unwrap_or_default()
+                .into(),
+            revision: Revision(revision.unwrap_or_default()),
+            reason: format!("the row is no plan that this library can read: {why}"),
+        }
+    }
 }
 
 /// The addresses of both clusters.

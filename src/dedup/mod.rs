@@ -21,6 +21,15 @@ pub enum Claim {
     Committed,
 }
 
+/// How full a store is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fill {
+    /// Keys remembered, pending and committed.
+    pub keys: u64,
+    /// The most it takes.
+    pub limit: u64,
+}
+
 /// One consumer of one process life, as the store knows it.
 pub type Owner = Arc<str>;
 
@@ -88,4 +97,9 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
     /// The owner is gone, in good order or not: its pending claims fall free. Must not block. A store whose owners have a lease may leave them to it,
     /// which is the default.
     fn forget(&self, _owner: &Owner) {}
+
+    /// How full it is, for the metrics; `None` for a store that cannot tell at once.
+    fn fill(&self) -> Option<Fill> {
+        None
+    }
 }

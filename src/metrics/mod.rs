@@ -55,10 +55,14 @@ impl Registry {
             .collect()
     }
 
-    /// All metrics in the Prometheus text format, version 0.0.4.
+    /// All metrics in the Prometheus text format, version 0.0.4; `gauges` are numbers of the whole client: name, help, value.
     #[must_use]
-    pub fn prometheus(&self) -> String {
-        prometheus::render(&self.sorted())
+    pub fn prometheus(&self, gauges: &[(&str, &str, u64)]) -> String {
+        let mut text = prometheus::render(&self.sorted());
+        for (name, help, value) in gauges {
+            prometheus::gauge(&mut text, name, help, *value);
+        }
+        text
     }
 
     fn sorted(&self) -> Vec<Arc<TopicMetrics>> {
@@ -93,6 +97,7 @@ struct Extra {
     nacks: u64,
     set_aside: u64,
     stale_acks: u64,
+    dedup_full: u64,
 }
 
 /// Something that is counted by side only.
@@ -110,6 +115,8 @@ pub enum Event {
     SetAside,
     /// An ack came after the queue had gone to another member; a redelivery is dropped by its key.
     StaleAck,
+    /// A key was not claimed because the deduplication store is full: the message waits. Counts each try.
+    DedupFull,
 }
 
 impl TopicMetrics {
@@ -162,6 +169,7 @@ impl TopicMetrics {
             Event::Nack => &mut extra.nacks,
             Event::SetAside => &mut extra.set_aside,
             Event::StaleAck => &mut extra.stale_acks,
+            Event::DedupFull => &mut extra.dedup_full,
         };
         *count += 1;
     }
@@ -265,7 +273,7 @@ mod tests {
         let metrics = registry.topic(&"or\"ders\\".into());
         metrics.sent(Revision(7), Side::Source, Duration::from_millis(2));
         metrics.event(Event::Nack, Side::Target);
-        let text = registry.prometheus();
+        let text = registry.prometheus(&[("crossfade_dedup_keys", "Keys.", 3)]);
         assert!(
             text.contains(
                 r#"crossfade_sent_total{topic="or\"ders\\",side="source",revision="7"} 1"#
@@ -273,5 +281,6 @@ mod tests {
         );
         assert!(text.contains(r#"crossfade_nacks_total{topic="or\"ders\\",side="target"} 1"#));
         assert!(text.contains("# TYPE crossfade_send_seconds summary"));
+        assert!(text.contains("# TYPE crossfade_dedup_keys gauge\ncrossfade_dedup_keys 3\n"));
     }
 }

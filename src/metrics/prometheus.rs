@@ -38,7 +38,7 @@ const BY_REVISION: [ByRevision; 4] = [
     ),
 ];
 
-const BY_SIDE: [BySide; 6] = [
+const BY_SIDE: [BySide; 7] = [
     (
         "crossfade_send_retries_total",
         "Sends tried again on the same side.",
@@ -66,6 +66,11 @@ const BY_SIDE: [BySide; 6] = [
         "crossfade_stale_acks_total",
         "Acks after the queue had gone to another member.",
         |row| row.stale_acks,
+    ),
+    (
+        "crossfade_dedup_full_total",
+        "Tries to claim a key while the deduplication store was full.",
+        |row| row.dedup_full,
     ),
 ];
 
@@ -128,6 +133,12 @@ pub(super) fn render(topics: &[Arc<TopicMetrics>]) -> String {
         }
     }
     out
+}
+
+/// One number of the whole client.
+pub(super) fn gauge(out: &mut String, name: &str, help: &str, value: u64) {
+    header(out, name, help, "gauge");
+    let _ = writeln!(out, "{name} {value}");
 }
 
 fn header(out: &mut String, name: &str, help: &str, kind: &str) {

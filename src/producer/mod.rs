@@ -42,6 +42,8 @@ pub struct ProducerOptions {
     pub max_tries: u32,
     /// Whether the other side may take a send that failed for certain, in `DualWrite` and without an ordering key. Default true.
     pub fail_over: bool,
+    /// The largest body that the sides are opened for, in bytes. Default 4 MiB, the brokers' own default.
+    pub max_body_bytes: usize,
 }
 
 impl Default for ProducerOptions {
@@ -51,6 +53,7 @@ impl Default for ProducerOptions {
             try_timeout: Duration::from_secs(3),
             max_tries: 4,
             fail_over: true,
+            max_body_bytes: 4 << 20,
         }
     }
 }

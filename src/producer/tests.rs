@@ -46,7 +46,7 @@ async fn definite_failure_in_dual_write_goes_to_the_other_side() {
     assert!(
         world
             .registry
-            .prometheus()
+            .prometheus(&[])
             .contains("send_failed_over_total{topic=\"orders\",side=\"target\"} 1")
     );
 }

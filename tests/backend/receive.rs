@@ -70,7 +70,7 @@ pub(crate) async fn the_fetch_pauses_at_the_outstanding_limit(cluster: Cluster) 
     let producer = cluster.producer(&topic).await;
     send_numbers(&producer, 10).await;
     let mut subscription = Subscription::new(topic.as_str(), unique("group"));
-    subscription.max_outstanding = 4;
+    subscription.max_outstanding = Some(4);
     let consumer = cluster.subscribe(&subscription).await;
     let mut all = receive(&consumer, 4).await;
     receive_nothing(&consumer).await;
@@ -86,7 +86,7 @@ pub(crate) async fn an_ack_lets_a_receive_go_on_that_waits_at_the_limit(cluster:
     let producer = cluster.producer(&topic).await;
     send_numbers(&producer, 2).await;
     let mut subscription = Subscription::new(topic.as_str(), unique("group"));
-    subscription.max_outstanding = 1;
+    subscription.max_outstanding = Some(1);
     let consumer = cluster.subscribe(&subscription).await;
     let first = receive(&consumer, 1).await;
     let waiting = {

@@ -213,6 +213,7 @@ impl Coordinator {
                 .cloned()
                 .collect(),
             removed: removed.map(|(topic, _)| Arc::clone(topic)).collect(),
+            ..PlanDocument::default()
         }
     }
 

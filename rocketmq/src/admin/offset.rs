@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
-use super::{Admin, Master, TopicConfigs, together};
+use super::{Admin, Master, TopicConfigs};
 use crate::{
     codes::{request, response},
     error::{Error, ErrorKind, Result},
     frame::Request,
     route::MessageQueue,
+    together::together,
 };
 
 /// One queue, and how far one group is in it.

@@ -28,12 +28,12 @@ use super::{
     offset::address_of,
     pending::{Log, Low},
     progress::{HALF_TOPIC, Progress},
-    together,
 };
 use crate::{
     error::{ErrorKind, Result},
     message::RETRY_PREFIX,
     route::MessageQueue,
+    together::together,
 };
 
 /// `TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`: one queue for each delay level.

@@ -191,3 +191,68 @@ async fn a_closed_port_is_a_definite_error() {
         (ErrorKind::Unavailable, Persisted::No)
     );
 }
+
+/// What it asks for is more than any socket takes unread.
+async fn blocked() -> (Connection, TcpStream) {
+    let (sender, receiver) = oneshot::channel();
+    let connection = scripted(async |stream: TcpStream, _| {
+        let _ = sender.send(stream);
+    })
+    .await;
+    connection.oneway(Request::new(1)).unwrap();
+    let stream = receiver.await.unwrap();
+    let body = "x".repeat(32 << 20);
+    connection.oneway(Request::new(310).body(body)).unwrap();
+    // The writer has taken it, so it is in the middle of the write.
+    let taken = async {
+        while !connection.shared.state().outgoing.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(WAIT, taken).await.unwrap();
+    (connection, stream)
+}
+
+/// Reads to the end, and says how many bytes came.
+async fn drain(mut stream: TcpStream) -> usize {
+    let mut bytes = Vec::new();
+    let read = timeout(WAIT, stream.read_to_end(&mut bytes)).await;
+    // A reset is an end, too.
+    let _ = read.expect("the socket is still open");
+    bytes.len()
+}
+
+#[tokio::test]
+async fn a_dropped_connection_to_a_peer_that_does_not_read_is_closed() {
+    let (connection, stream) = blocked().await;
+    let shared = Arc::downgrade(&connection.shared);
+    drop(connection);
+    let begun = Instant::now();
+    let gone = async {
+        while shared.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WAIT, gone)
+        .await
+        .expect("the writer is still there");
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(drain(stream).await < 32 << 20);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_given_up_lets_its_writer_go() {
+    let (connection, _stream) = blocked().await;
+    connection
+        .shared
+        .end(ErrorKind::Unavailable, "silence".to_owned());
+    // The reader and the owner hold it still.
+    let gone = async {
+        while Arc::strong_count(&connection.shared) > 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WAIT, gone)
+        .await
+        .expect("the writer is still there");
+}

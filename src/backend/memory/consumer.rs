@@ -42,7 +42,7 @@ impl MemoryConsumer {
             client_id,
             topic.name.clone(),
             subscription.tags.as_deref(),
-            subscription.max_outstanding,
+            subscription.outstanding(),
         ));
         let retry = group.retry_queue(&topic.name);
         group.join(member.clone(), cluster);

@@ -7,9 +7,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// The brokers' own default (`maxMessageSize`).
-pub(super) const MAX_BODY_BYTES: usize = 4 << 20;
-
 /// A broker drops a send that waited 200 ms in its queue (`waitTimeMillsInSendQueue`), and gives a store up to 5 s (`syncFlushTimeout`).
 pub(super) const AMBIGUITY_BOUND: Duration = Duration::from_secs(5);
 

@@ -29,7 +29,7 @@ pub(super) struct RocketmqConsumer {
 impl RocketmqConsumer {
     pub(super) async fn new(client: &Client, subscription: &Subscription) -> Result<Self> {
         let mut options = ConsumerOptions::default();
-        options.max_outstanding = subscription.max_outstanding;
+        options.max_outstanding = subscription.outstanding();
         if let Some(tags) = &subscription.tags {
             options.tags.clone_from(tags);
         }

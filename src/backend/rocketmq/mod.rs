@@ -28,24 +28,34 @@ pub struct RocketmqBackend {
     client: Client,
     /// One for all: it remembers what waits on the brokers.
     admin: Admin,
+    max_body_bytes: usize,
 }
 
 impl RocketmqBackend {
-    /// Connects to the first name server that answers.
+    /// Connects to the first name server that answers. Bodies above `max_body_bytes` are refused here; the brokers' own limit (`maxMessageSize`,
+    /// 4 MiB unless it is changed) holds besides.
     ///
     /// # Errors
     /// `Unavailable` or `Timeout` when none answers, `InvalidConfig` when one is no RocketMQ name server, `Unsupported` for credentials.
     ///
     /// # Cancellation
     /// Leaves nothing behind.
-    pub async fn connect(address: &RocketmqAddress, client_id: &str) -> Result<Arc<dyn Backend>> {
+    pub async fn connect(
+        address: &RocketmqAddress,
+        client_id: &str,
+        max_body_bytes: usize,
+    ) -> Result<Arc<dyn Backend>> {
         const OPERATION: &str = "open a cluster";
         let failed = |error| convert(OPERATION, ErrorKind::InvalidConfig, error);
         let servers = config::name_servers(address)?;
         let client = Client::new(ClientOptions::new(servers, client_id)).map_err(failed)?;
         client.cluster_info().await.map_err(failed)?;
         let admin = Admin::new(&client);
-        Ok(Arc::new(RocketmqBackend { client, admin }))
+        Ok(Arc::new(RocketmqBackend {
+            client,
+            admin,
+            max_body_bytes,
+        }))
     }
 }
 
@@ -61,7 +71,7 @@ impl Backend for RocketmqBackend {
             tags: true,
             counts_delayed: true,
             counts_half: true,
-            max_body_bytes: Some(config::MAX_BODY_BYTES),
+            max_body_bytes: Some(self.max_body_bytes),
             shortest_redelivery: config::SHORTEST_REDELIVERY,
         }
     }
@@ -72,7 +82,7 @@ impl Backend for RocketmqBackend {
 
     fn producer<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
         Box::pin(async move {
-            let producer = RocketmqProducer::new(&self.client, topic).await?;
+            let producer = RocketmqProducer::new(&self.client, topic, self.max_body_bytes).await?;
             Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
         })
     }

@@ -7,7 +7,7 @@ use crossfade_rocketmq::{
 };
 
 use super::{
-    config::{AMBIGUITY_BOUND, MAX_BODY_BYTES, PRODUCER_GROUP},
+    config::{AMBIGUITY_BOUND, PRODUCER_GROUP},
     error::convert,
 };
 use crate::{
@@ -25,10 +25,10 @@ pub(super) struct RocketmqProducer {
 }
 
 impl RocketmqProducer {
-    pub(super) async fn new(client: &Client, topic: &str) -> Result<Self> {
+    pub(super) async fn new(client: &Client, topic: &str, max_body_bytes: usize) -> Result<Self> {
         let mut options = ProducerOptions::default();
         options.group = PRODUCER_GROUP.to_owned();
-        options.max_body_bytes = MAX_BODY_BYTES;
+        options.max_body_bytes = max_body_bytes;
         let producer = Producer::new(client, topic, options)
             .await
             .map_err(|error| convert("open a producer", ErrorKind::InvalidConfig, error))?;

@@ -57,28 +57,36 @@ impl Progress {
         self.refused
             .retain(|refused| !request.refused.contains(refused));
         let mut changed = response.epoch > self.epoch || plans.revision > self.known;
-        table.reserve(plans.plans.iter().map(|plan| &plan.topic));
+        let unread = plans.malformed.iter().map(|row| &row.topic);
+        let unread = unread.filter(|topic| !topic.is_empty());
+        table.reserve(plans.plans.iter().map(|plan| &plan.topic).chain(unread));
         for plan in &plans.plans {
             match table.cell(&plan.topic).publish(plan.clone()) {
                 Ok(adoption) => changed |= adoption == Adoption::Adopt,
-                Err(error) => self.refuse(Refused {
-                    topic: plan.topic.clone(),
-                    revision: plan.revision,
-                    reason: error.message().to_owned(),
-                }),
+                Err(error) => self.refuse(
+                    table,
+                    Refused {
+                        topic: plan.topic.clone(),
+                        revision: plan.revision,
+                        reason: error.message().to_owned(),
+                    },
+                ),
             }
         }
-        // An answer to revision 0 has every plan that there is.
-        let kept: Option<HashSet<&str>> = (request.known_revision.0 == 0)
-            .then(|| plans.plans.iter().map(|plan| &*plan.topic).collect());
+        for row in &plans.malformed {
+            self.refuse(table, row.clone());
+        }
+        // An answer to revision 0 has every plan that there is. A row that is no plan is there, too; one that names no topic may be anybody's.
+        let rows = plans.plans.iter().map(|plan| &*plan.topic);
+        let present: HashSet<&str> = rows
+            .chain(plans.malformed.iter().map(|row| &*row.topic))
+            .collect();
+        let all = request.known_revision.0 == 0 && !present.contains("");
         for cell in table.cells() {
-            let gone = plans.removed.contains(cell.topic())
-                || kept
-                    .as_ref()
-                    .is_some_and(|kept| !kept.contains(&**cell.topic()));
-            if gone && cell.load().is_some() {
+            let gone =
+                plans.removed.contains(cell.topic()) || (all && !present.contains(&**cell.topic()));
+            if gone && cell.withdraw() {
                 tracing::warn!(topic = %cell.topic(), "the topic is no longer managed");
-                cell.withdraw();
                 changed = true;
             }
         }
@@ -87,7 +95,10 @@ impl Progress {
         Ok(changed)
     }
 
-    fn refuse(&mut self, refused: Refused) {
+    fn refuse(&mut self, table: &PlanTable, refused: Refused) {
+        if !refused.topic.is_empty() {
+            table.cell(&refused.topic).refuse(&refused.reason);
+        }
         tracing::warn!(
             topic = %refused.topic, revision = refused.revision.0, reason = refused.reason,
             "a plan was refused; the one in force stays"

@@ -200,8 +200,8 @@ impl Session {
     /// a plan at hand is answered at once; from a source that gives no lease, after the first try that failed.
     ///
     /// # Errors
-    /// `StageUnknown` for a topic that is not managed; `Superseded`; what the source said last, or `Timeout`, after the start timeout, which may
-    /// pass before the lease is over.
+    /// `StageUnknown` for a topic that is not managed; `InvalidPlan` when its only plan was refused; `Superseded`; what the source said last, or
+    /// `Timeout`, after the start timeout, which may pass before the lease is over.
     ///
     /// # Cancellation
     /// Leaves nothing behind but the role, which is the caller's.
@@ -239,13 +239,20 @@ impl Session {
         match done {
             Ok(()) if now.ended => Err(closed("join")),
             Ok(()) if has_plan() => Ok(()),
-            Ok(()) => Err(Error::new(
-                ErrorKind::StageUnknown,
-                "join",
-                format!(
-                    "topic {topic} is not managed by {origin}: add it with `crossfade topic add {topic} --group GROUP`"
+            Ok(()) => Err(match cell.refusal() {
+                Some(reason) => Error::new(
+                    ErrorKind::InvalidPlan,
+                    "join",
+                    format!("the plan of topic {topic} from {origin} was refused: {reason}"),
                 ),
-            )),
+                None => Error::new(
+                    ErrorKind::StageUnknown,
+                    "join",
+                    format!(
+                        "topic {topic} is not managed by {origin}: add it with `crossfade topic add {topic} --group GROUP`"
+                    ),
+                ),
+            }),
             Err(_) if has_plan() => Err(shared.not_registered(now.last_error)),
             Err(_) => Err(shared.no_contact("join", now.last_error)),
         }
@@ -336,15 +343,16 @@ impl Shared {
     fn no_contact(&self, operation: &'static str, last: Option<Arc<Error>>) -> Error {
         let waited = self.options.start_timeout;
         match last {
-            Some(last) => Error::new(
-                last.kind(),
-                operation,
-                format!(
-                    "no plans from {} within {waited:?}, and none on disk: {last}",
-                    self.origin
-                ),
-            )
-            .with_source(last),
+            Some(last) => {
+                // What waiting does not mend was not waited for.
+                let within = match may_pass(&last) {
+                    true => format!(" within {waited:?}"),
+                    false => String::new(),
+                };
+                let origin = &self.origin;
+                let message = format!("no plans from {origin}{within}, and none on disk: {last}");
+                Error::new(last.kind(), operation, message).with_source(last)
+            }
             None => Error::new(
                 ErrorKind::Timeout,
                 operation,
@@ -355,6 +363,11 @@ impl Shared {
             ),
         }
     }
+}
+
+/// Whether trying again may help.
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
 fn closed(operation: &'static str) -> Error {

@@ -278,6 +278,69 @@ async fn refused_plan_is_reported_until_answered_and_the_last_good_one_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn malformed_row_beside_a_good_one_is_reported_and_costs_only_itself() {
+    let read = |text: String| Step::Answer(serde_json::from_str(&text).unwrap());
+    let row = |topic: &str, stage: &str, weight: u32, revision: u64, previous: u64| {
+        format!(
+            r#"{{"topic":"{topic}","stage":"{stage}","weight_basis_points":{weight},"revision":{revision},"previous_revision":{previous}}}"#
+        )
+    };
+    let answer = |revision: u64, rows: &[String]| {
+        read(format!(
+            r#"{{"version":1,"epoch":1,"revision":{revision},"lease_ms":3000,"plans":[{}]}}"#,
+            rows.join(",")
+        ))
+    };
+    let whole = || {
+        let good = row("orders", "dual_read", 0, 6, 5);
+        let unordered = row("shipped", "source_only", 0, 7, 5);
+        let newer = unordered.replacen('{', r#"{"routing":"by_moonlight","#, 1);
+        answer(
+            7,
+            &[
+                good,
+                newer,
+                row("other", "dual_read", 10_001, 7, 5),
+                row("new", "?", 0, 7, 0),
+            ],
+        )
+    };
+    let script = Script::with_lease(
+        3_000,
+        [
+            answer(
+                5,
+                &["orders", "other", "shipped"].map(|topic| row(topic, "source_only", 0, 5, 0)),
+            ),
+            whole(),
+        ],
+    );
+    let mut rig = rig(script.clone(), stop());
+    let session = rig.start().await.unwrap();
+    pass(30_000).await;
+    rig.contact.check("send").unwrap();
+    assert_eq!(rig.stage("orders"), Some(Stage::DualRead));
+    assert_eq!(rig.stage("other"), Some(Stage::SourceOnly));
+    assert_eq!(rig.stage("shipped"), Some(Stage::SourceOnly));
+    let requests = script.requests();
+    let refused = &requests[2].1.refused;
+    let rows: Vec<_> = refused
+        .iter()
+        .map(|row| (&*row.topic, row.revision.0))
+        .collect();
+    assert_eq!(rows, [("shipped", 7), ("other", 7), ("new", 7)]);
+    assert!(requests.last().unwrap().1.refused.is_empty());
+
+    // A role without a plan asks for everything: what cannot be read is there all the same.
+    script.steps.lock().unwrap().push_back(whole());
+    let cell = rig.table.cell("new");
+    let _role = cell.add_producer();
+    let error = session.join(&cell).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidPlan);
+    assert_eq!(rig.stage("other"), Some(Stage::SourceOnly));
+}
+
+#[tokio::test(start_paused = true)]
 async fn lower_epoch_and_lower_revision_are_not_followed() {
     let script = Script::new([
         Step::Answer(answer(4, 5, 0, [plan("orders", 5, 0, Stage::DualRead)])),

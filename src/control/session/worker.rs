@@ -8,7 +8,9 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{CountersFn, Identity, Leaving, Shared, answer, backoff::Backoff, save::Saver};
+use super::{
+    CountersFn, Identity, Leaving, Shared, answer, backoff::Backoff, may_pass, save::Saver,
+};
 use crate::{
     clock::Clock,
     control::{
@@ -121,9 +123,8 @@ impl Worker {
             if self.start_from_disk(&error).await {
                 return Ok(());
             }
-            let may_pass = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout);
             let pause = self.backoff.failed();
-            if !may_pass || Instant::now() + pause >= deadline {
+            if !may_pass(&error) || Instant::now() + pause >= deadline {
                 return Err(self.shared.no_contact("start", Some(Arc::new(error))));
             }
             tracing::warn!(%error, "no contact yet");
@@ -407,6 +408,9 @@ impl Worker {
         !clusters.is_empty()
             && self.shared.clusters.send_if_modified(|known| {
                 let differs = known != clusters;
+                if differs && !known.is_empty() {
+                    tracing::warn!(before = ?known, now = ?clusters, "the clusters' addresses have changed: sides that are connected stay where they are until this process is started again");
+                }
                 known.clone_from(clusters);
                 differs
             })
