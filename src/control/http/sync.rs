@@ -1,10 +1,10 @@
 //! `POST /v1/sync`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 
-use super::{Fetcher, Token};
+use super::{Fetcher, HttpTransport, Token};
 use crate::{
     BoxFuture,
     control::{
@@ -26,7 +26,16 @@ impl HttpPlans {
     /// # Errors
     /// `InvalidConfig` when the address cannot be used, `Unsupported` for `https` without the cargo feature.
     pub fn new(address: &str, token: Token) -> Result<Self> {
-        let fetcher = Fetcher::new(address, Some("/v1/sync"), token)?;
+        let fetcher = Fetcher::new(address, Some("/v1/sync"), token, None)?;
+        Ok(HttpPlans { fetcher })
+    }
+
+    /// As [`Self::new`], over a transport of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn over(transport: Arc<dyn HttpTransport>, address: &str, token: Token) -> Result<Self> {
+        let fetcher = Fetcher::new(address, Some("/v1/sync"), token, Some(transport))?;
         Ok(HttpPlans { fetcher })
     }
 }
