@@ -1,6 +1,10 @@
 //! What the processes did: checked at the end, and kept as text to compare two runs.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
+    rc::Rc,
+};
 
 use crossfade_history::{Checker, CheckerOptions, Event, Header, Report, StreamId, What};
 use tokio::time::Instant;
@@ -17,6 +21,22 @@ struct Inner {
     trace: Option<Vec<String>>,
     hash: u64,
     counts: BTreeMap<&'static str, u64>,
+    /// Hashes of group and id: handled, and failed at least once.
+    handled: HashSet<u64>,
+    failed: HashSet<u64>,
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, 64 bits: enough to tell two traces apart.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn of(group: &str, id: &str) -> u64 {
+    fnv(fnv(FNV_OFFSET, group.as_bytes()), id.as_bytes())
 }
 
 impl Record {
@@ -26,8 +46,10 @@ impl Record {
                 begun: Instant::now(),
                 checker: Checker::new(CheckerOptions::default()),
                 trace: keep_trace.then(Vec::new),
-                hash: 0xcbf2_9ce4_8422_2325,
+                hash: FNV_OFFSET,
                 counts: BTreeMap::new(),
+                handled: HashSet::new(),
+                failed: HashSet::new(),
             })),
         }
     }
@@ -62,13 +84,27 @@ impl Record {
         let at_us = self.now_us();
         let inner = &mut *self.inner.borrow_mut();
         let line = format!("{:>12.6} {who} {text}", at_us as f64 / 1e6);
-        // FNV-1a, 64 bits: enough to tell two traces apart.
-        for byte in line.bytes() {
-            inner.hash = (inner.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        inner.hash = fnv(inner.hash, line.as_bytes());
         if let Some(trace) = &mut inner.trace {
             trace.push(line);
         }
+    }
+
+    /// A handler of `group` has succeeded with `id`.
+    pub(crate) fn note_handled(&self, group: &str, id: &str) {
+        self.inner.borrow_mut().handled.insert(of(group, id));
+    }
+
+    /// A handler of `group` has failed with `id`.
+    pub(crate) fn note_failed(&self, group: &str, id: &str) {
+        self.inner.borrow_mut().failed.insert(of(group, id));
+    }
+
+    /// Whether a handler of `group` has succeeded with `id`, and whether one has failed.
+    pub(crate) fn fate(&self, group: &str, id: &str) -> (bool, bool) {
+        let inner = self.inner.borrow();
+        let key = of(group, id);
+        (inner.handled.contains(&key), inner.failed.contains(&key))
     }
 
     pub(crate) fn count(&self, what: &str) -> u64 {

@@ -9,7 +9,7 @@ mod tests;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use reqwest::{Method, StatusCode, Url, header};
+use reqwest::{StatusCode, Url, header};
 
 use self::transport::Sockets;
 use crate::{
@@ -159,39 +159,19 @@ impl Fetcher {
     /// Gives success and 304; everything else is an error.
     async fn fetch(
         &self,
-        method: Method,
+        method: &str,
         wait: Duration,
         etag: Option<header::HeaderValue>,
         body: Option<Vec<u8>>,
     ) -> Result<HttpResponse> {
-        let mut headers = header::HeaderMap::new();
-        let json = header::HeaderValue::from_static("application/json");
-        headers.insert(header::ACCEPT, json.clone());
+        let timeout = wait + ANSWER_MARGIN;
+        let mut request = HttpRequest::new(method, self.url.as_str(), body, timeout)?;
         if let Some(token) = self.token.read().await? {
-            let bearer = header::HeaderValue::from_str(&format!("Bearer {token}"));
-            let mut bearer = bearer.map_err(|_| {
-                Error::new(
-                    ErrorKind::InvalidConfig,
-                    "sync",
-                    "the token has characters that no HTTP header can carry",
-                )
-            })?;
-            bearer.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, bearer);
+            request = request.with_bearer(&token)?;
         }
         if let Some(etag) = etag {
-            headers.insert(header::IF_NONE_MATCH, etag);
+            request.headers.insert(header::IF_NONE_MATCH, etag);
         }
-        if body.is_some() {
-            headers.insert(header::CONTENT_TYPE, json);
-        }
-        let request = HttpRequest {
-            method,
-            url: self.url.to_string(),
-            headers,
-            body,
-            timeout: wait + ANSWER_MARGIN,
-        };
         let response = self.transport.exchange(request).await?;
         let status = response.status;
         if status.is_success() || status == StatusCode::NOT_MODIFIED {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use reqwest::{
-    Method, StatusCode,
+    StatusCode,
     header::{ETAG, HeaderValue},
 };
 
@@ -93,7 +93,7 @@ impl ReadDocument for UrlReader {
             let etag = seen.as_ref().and_then(|seen| seen.etag.clone());
             let fetched = self
                 .fetcher
-                .fetch(Method::GET, Duration::ZERO, etag, None)
+                .fetch("GET", Duration::ZERO, etag, None)
                 .await?;
             if fetched.status == StatusCode::NOT_MODIFIED && seen.is_some() {
                 return Ok(None);

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::Method;
-
 use super::{Fetcher, HttpTransport, Token};
 use crate::{
     BoxFuture,
@@ -54,7 +52,7 @@ impl PlanSource for HttpPlans {
             let wait = Duration::from_millis(request.wait_ms);
             let fetched = self
                 .fetcher
-                .fetch(Method::POST, wait, None, Some(body))
+                .fetch("POST", wait, None, Some(body))
                 .await?;
             serde_json::from_slice(&fetched.body).map_err(|error| {
                 Error::new(

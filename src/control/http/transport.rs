@@ -2,7 +2,10 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use reqwest::{Method, Response, StatusCode, header::HeaderMap};
+use reqwest::{
+    Method, Response, StatusCode,
+    header::{self, HeaderMap, HeaderValue},
+};
 
 use crate::{
     BoxFuture,
@@ -27,6 +30,54 @@ pub struct HttpRequest {
     pub body: Option<Vec<u8>>,
     /// How long everything may take, the body of the answer included.
     pub timeout: Duration,
+}
+
+impl HttpRequest {
+    /// A request that takes and gives JSON, without a token.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for a method that is none.
+    pub fn new(
+        method: &str,
+        url: impl Into<String>,
+        body: Option<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, json.clone());
+        if body.is_some() {
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        let method = method.parse().map_err(|error| {
+            let wrong = Error::new(ErrorKind::InvalidConfig, "request", "no HTTP method");
+            wrong.with_source(error)
+        })?;
+        Ok(HttpRequest {
+            method,
+            url: url.into(),
+            headers,
+            body,
+            timeout,
+        })
+    }
+
+    /// Sent with this token, which no `Debug` shows.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for a token that no header can carry.
+    pub fn with_bearer(mut self, token: &str) -> Result<Self> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidConfig,
+                "request",
+                "the token has characters that no HTTP header can carry",
+            )
+        })?;
+        bearer.set_sensitive(true);
+        self.headers.insert(header::AUTHORIZATION, bearer);
+        Ok(self)
+    }
 }
 
 /// A whole answer, of any status.
