@@ -36,7 +36,7 @@ impl PlanDisk {
     /// What becomes of the disk while its process is down. There is no effect where there was nothing to lose.
     pub(crate) fn suffer(&self, fault: Fault, random: &mut StdRng) {
         let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(held) = state.versions.pop() else {
+        let Some(held) = state.versions.pop_if(|held| !held.is_empty()) else {
             return;
         };
         state.damage = Some(fault);

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashSet},
+    fmt::{self, Write},
     rc::Rc,
 };
 
@@ -20,6 +21,8 @@ struct Inner {
     checker: Checker,
     trace: Option<Vec<String>>,
     hash: u64,
+    /// Written anew for each line.
+    line: String,
     counts: BTreeMap<&'static str, u64>,
     /// Hashes of group and id: handled, and failed at least once.
     handled: HashSet<u64>,
@@ -47,6 +50,7 @@ impl Record {
                 checker: Checker::new(CheckerOptions::default()),
                 trace: keep_trace.then(Vec::new),
                 hash: FNV_OFFSET,
+                line: String::new(),
                 counts: BTreeMap::new(),
                 handled: HashSet::new(),
                 failed: HashSet::new(),
@@ -66,14 +70,15 @@ impl Record {
 
     pub(crate) fn add(&self, stream: StreamId, who: &str, what: What<'_>) {
         let at_us = self.now_us();
-        let text = match &what {
-            What::Acked { id, side, revision } => format!("acked {id} {side:?} {revision}"),
-            What::Enter { id, side, attempt } => format!("enter {id} {side:?} {attempt}"),
-            What::Ambiguous { id, error } => format!("ambiguous {id} {error}"),
-            What::Failed { id, error } => format!("failed {id} {error}"),
-            other => format!("{} {}", other.name(), other.id().unwrap_or_default()),
-        };
-        self.note(who, &text);
+        self.write(at_us, who, |line| match &what {
+            What::Acked { id, side, revision } => {
+                write!(line, "acked {id} {side:?} {revision}")
+            }
+            What::Enter { id, side, attempt } => write!(line, "enter {id} {side:?} {attempt}"),
+            What::Ambiguous { id, error } => write!(line, "ambiguous {id} {error}"),
+            What::Failed { id, error } => write!(line, "failed {id} {error}"),
+            other => write!(line, "{} {}", other.name(), other.id().unwrap_or_default()),
+        });
         let inner = &mut *self.inner.borrow_mut();
         *inner.counts.entry(what.name()).or_default() += 1;
         inner.checker.add(stream, &Event { at_us, what });
@@ -81,12 +86,19 @@ impl Record {
 
     /// A line of the trace that is no event of a history.
     pub(crate) fn note(&self, who: &str, text: &str) {
-        let at_us = self.now_us();
+        self.write(self.now_us(), who, |line| line.write_str(text));
+    }
+
+    fn write(&self, at_us: u64, who: &str, what: impl FnOnce(&mut String) -> fmt::Result) {
         let inner = &mut *self.inner.borrow_mut();
-        let line = format!("{:>12.6} {who} {text}", at_us as f64 / 1e6);
-        inner.hash = fnv(inner.hash, line.as_bytes());
+        inner.line.clear();
+        let (seconds, micros) = (at_us / 1_000_000, at_us % 1_000_000);
+        // A string takes everything.
+        let _ = write!(inner.line, "{seconds:>5}.{micros:06} {who} ");
+        let _ = what(&mut inner.line);
+        inner.hash = fnv(inner.hash, inner.line.as_bytes());
         if let Some(trace) = &mut inner.trace {
-            trace.push(line);
+            trace.push(inner.line.clone());
         }
     }
 

@@ -21,6 +21,8 @@ use crate::{
 
 /// How long everything may take to come to rest once the faults are healed.
 const REST: Duration = Duration::from_secs(240);
+/// Between two looks at everything.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// What a run is to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -191,7 +193,7 @@ async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, fau
             healing = None;
         }
         world.look().await;
-        let mut wake = order.min(end).min(now + Duration::from_millis(200));
+        let mut wake = order.min(end).min(now + LOOK);
         if faults {
             wake = wake.min(next_fault);
         }

@@ -397,7 +397,7 @@ impl World {
             {
                 return true;
             }
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(200)).await;
         }
         let view = self.view().await;
         let blocked = view.map(|view| {
