@@ -10,11 +10,23 @@ use std::{
 
 use crate::fault::Fault;
 
-/// Several kinds of faults.
+/// Several kinds of faults. The default: none.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct FaultSet(u64);
+pub struct FaultSet(u64);
 
 impl FaultSet {
+    /// Every kind.
+    #[must_use]
+    pub fn all() -> Self {
+        Fault::ALL.into_iter().collect()
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Fault> {
+        let mut all = Fault::ALL.into_iter();
+        std::iter::from_fn(move || all.find(|fault| self.0 >> fault.index() & 1 == 1))
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -27,6 +39,16 @@ impl FaultSet {
 impl From<Fault> for FaultSet {
     fn from(fault: Fault) -> Self {
         FaultSet(1 << fault.index())
+    }
+}
+
+impl FromIterator<Fault> for FaultSet {
+    fn from_iter<I: IntoIterator<Item = Fault>>(faults: I) -> Self {
+        let mut set = FaultSet::default();
+        for fault in faults {
+            set.insert(fault);
+        }
+        set
     }
 }
 
@@ -50,8 +72,8 @@ impl Effects {
     }
 
     pub(crate) fn touch_all(&self, faults: FaultSet) {
-        for fault in Fault::ALL {
-            self.add(fault, faults.0 >> fault.index() & 1);
+        for fault in faults.iter() {
+            self.touch(fault);
         }
     }
 

@@ -23,6 +23,7 @@ mod tally;
 mod wire;
 mod world;
 
+pub use effect::FaultSet;
 pub use fault::Fault;
 pub use http::HttpReport;
 pub use mutation::Mutation;

@@ -271,11 +271,11 @@ impl BackendAdmin for MutantAdmin {
         access: Access,
     ) -> BoxFuture<'a, Result<()>> {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(access);
-        if self.mutation == Mutation::AccessLandsTooLate && access == Access::Open {
+        if self.mutation == Mutation::AccessLandsTooLate && access != Access::Sealed {
             let inner = Arc::clone(&self.inner);
             let (topic, settings) = (topic.to_owned(), settings.clone());
             tokio::spawn(async move {
-                sleep(Duration::from_secs(8)).await;
+                sleep(Duration::from_secs(4)).await;
                 // Nobody waits for it.
                 let _ = inner.set_access(&topic, &settings, access).await;
             });

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    effect::FaultSet,
     fault::Fault,
     http::HttpReport,
     inject,
@@ -55,6 +56,8 @@ pub struct Run {
     pub seed: u64,
     /// What happens.
     pub scenario: Scenario,
+    /// What can go wrong in [`Scenario::Random`].
+    pub faults: FaultSet,
     /// How long faults come in [`Scenario::Random`], in virtual time; coming to rest takes longer.
     pub length: Duration,
     /// Instances and operators reach the control plane over HTTP.
@@ -128,8 +131,10 @@ async fn whole(run: Run, keep_trace: bool) -> Outcome {
     let mut in_time = [true; 2];
     if world.violations.is_empty() {
         match run.scenario {
-            Scenario::Calm => disturbed(&mut world, &mut random, run.length, false).await,
-            Scenario::Random => disturbed(&mut world, &mut random, run.length, true).await,
+            Scenario::Calm => {
+                disturbed(&mut world, &mut random, run.length, FaultSet::default()).await;
+            }
+            Scenario::Random => disturbed(&mut world, &mut random, run.length, run.faults).await,
             Scenario::Step(step) => {
                 if arrive(&mut world, step.from).await {
                     before = world.effects_now();
@@ -170,7 +175,9 @@ async fn whole(run: Run, keep_trace: bool) -> Outcome {
 }
 
 /// Operators and, where wanted, faults.
-async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, faults: bool) {
+async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, faults: FaultSet) {
+    let kinds: Vec<_> = faults.iter().collect();
+    let faults = !kinds.is_empty();
     let end = Instant::now() + length;
     let mut order = Instant::now();
     let mut next_fault = Instant::now() + Duration::from_secs(1);
@@ -182,7 +189,7 @@ async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, fau
             order = now + Duration::from_millis(random.random_range(1_000..6_000));
         }
         if faults && now >= next_fault {
-            let kind = Fault::ALL[random.random_range(0..Fault::ALL.len())];
+            let kind = kinds[random.random_range(0..kinds.len())];
             let span = inject::begin(world, kind, random).await;
             let until = healing.unwrap_or(now).max(now + span);
             healing = Some(until);

@@ -7,7 +7,7 @@ use std::{process::ExitCode, str::FromStr, time::Duration};
 
 use clap::Parser;
 use crossfade::stage::Stage;
-use crossfade_simulator::{Fault, Mutation, Run, Scenario, Step};
+use crossfade_simulator::{Fault, FaultSet, Mutation, Run, Scenario, Step};
 
 use self::{report::Sum, work::Work};
 
@@ -33,6 +33,9 @@ struct Args {
     /// One step with two faults: FROM:TO:FAULT:FAULT:ATTEMPT, as a failure names it.
     #[arg(long, conflicts_with = "pairs")]
     step: Option<StepArg>,
+    /// Only these kinds of faults, separated by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["pairs", "step", "calm"])]
+    only: Vec<Fault>,
     /// Operators walk, and nothing goes wrong.
     #[arg(long, conflicts_with_all = ["pairs", "step"])]
     calm: bool,
@@ -100,6 +103,10 @@ fn command(run: &Run) -> String {
             command += &format!(" --step {from}:{to}:{first}:{second}:{attempt}");
         }
     }
+    if run.faults != FaultSet::all() {
+        let only: Vec<_> = run.faults.iter().map(Fault::name).collect();
+        command += &format!(" --only {}", only.join(","));
+    }
     if run.http {
         command += " --http";
     }
@@ -114,6 +121,10 @@ impl Args {
         Run {
             seed,
             scenario,
+            faults: match self.only.is_empty() {
+                true => FaultSet::all(),
+                false => self.only.iter().copied().collect(),
+            },
             length: Duration::from_secs(self.seconds),
             http: self.http,
             mutation: self.mutation,
