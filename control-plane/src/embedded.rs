@@ -1,21 +1,32 @@
-//! A control plane without HTTP, inside another program: for simulations of whole fleets, and for tests.
+//! A control plane without sockets, inside another program: for simulations of whole fleets, and for tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use axum::Router;
 use crossfade::control::wire::{SyncRequest, SyncResponse};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Semaphore, watch},
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
+    api::{self, App, Tokens},
     coordinator::{Actor, Command, Config, InstanceView, Refusal, Timing, TopicView},
+    server::{MAX_POLLS, connection},
     store::{Store, StoreError},
     watch::{Cluster, Clusters, Driver, Handle},
 };
 
-/// A running control plane. Dropping it ends it at once, as a crash would: calls to the brokers that are under way are given up.
+/// A running control plane. Dropping it ends it at once, as a crash would: calls to the brokers that are under way are given up, connections end.
 #[derive(Debug)]
 pub struct Embedded {
     handle: Handle,
+    store: Arc<dyn Store>,
     driver: JoinHandle<Result<(), StoreError>>,
+    connections: Arc<Mutex<JoinSet<()>>>,
+    /// Nothing stops in good order here.
+    stopping: watch::Sender<bool>,
 }
 
 impl Embedded {
@@ -39,11 +50,30 @@ impl Embedded {
             clusters: clusters.public(),
             ..Config::default()
         };
-        let (handle, driver) = Driver::start(store, config, clusters).await?;
+        let (handle, driver) = Driver::start(Arc::clone(&store), config, clusters).await?;
         Ok(Embedded {
             handle,
+            store,
             driver: tokio::spawn(driver.run()),
+            connections: Arc::default(),
+            stopping: watch::Sender::new(false),
         })
+    }
+
+    /// The HTTP API, for connections that the caller makes itself.
+    #[must_use]
+    pub fn endpoint(&self, tokens: Tokens) -> Endpoint {
+        let router = api::router(App {
+            handle: self.handle.clone(),
+            store: Arc::clone(&self.store),
+            tokens: Arc::new(tokens),
+            polls: Arc::new(Semaphore::new(MAX_POLLS)),
+            stopping: self.stopping.subscribe(),
+        });
+        Endpoint {
+            router,
+            connections: Arc::downgrade(&self.connections),
+        }
     }
 
     /// How others reach it; usable after its end too, with errors.
@@ -58,6 +88,32 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+/// Where HTTP connections to an [`Embedded`] control plane end.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    router: Router,
+    connections: Weak<Mutex<JoinSet<()>>>,
+}
+
+impl Endpoint {
+    /// Serves one connection in a task of its own, as the server does with one of its listener, until either end closes it. After the end of the
+    /// control plane it is closed at once.
+    pub fn serve(&self, io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let Some(connections) = self.connections.upgrade() else {
+            return;
+        };
+        let connection = connection(io, self.router.clone());
+        let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has ended is forgotten here, so that the set stays as small as what is open.
+        while connections.try_join_next().is_some() {}
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
     }
 }
 

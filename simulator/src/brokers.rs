@@ -15,6 +15,8 @@ use crossfade::{
 };
 use tokio::time::sleep;
 
+use crate::{effect::Effects, fault::Fault};
+
 /// What becomes of one change of access.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum AccessFate {
@@ -30,12 +32,20 @@ pub(crate) enum AccessFate {
 const NO_ANSWER: Duration = Duration::from_secs(1);
 
 /// Chooses the fates of the next changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fates {
     next: Arc<Mutex<Vec<AccessFate>>>,
+    effects: Effects,
 }
 
 impl Fates {
+    pub(crate) fn new(effects: Effects) -> Self {
+        Fates {
+            next: Arc::default(),
+            effects,
+        }
+    }
+
     pub(crate) fn push(&self, fate: AccessFate) {
         self.lock().push(fate);
     }
@@ -106,6 +116,9 @@ impl BackendAdmin for Admin {
         access: Access,
     ) -> BoxFuture<'a, Result<()>> {
         let fate = self.fates.lock().pop();
+        if fate.is_some() {
+            self.fates.effects.touch(Fault::AccessInFlight);
+        }
         let no_answer = || Err(Error::new(ErrorKind::Timeout, "set access", "no answer"));
         Box::pin(async move {
             match fate {
@@ -180,6 +193,15 @@ impl BackendAdmin for Admin {
         self.inner.backlog(topic, group, settings)
     }
 
+    fn backlogs<'a>(
+        &'a self,
+        topic: &'a str,
+        groups: &'a [Arc<str>],
+        settings: &'a TopicSettings,
+    ) -> BoxFuture<'a, Result<BTreeMap<Arc<str>, Backlog>>> {
+        self.inner.backlogs(topic, groups, settings)
+    }
+
     fn ends<'a>(
         &'a self,
         topic: &'a str,
@@ -190,6 +212,10 @@ impl BackendAdmin for Admin {
 
     fn members<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<GroupMembers>> {
         self.inner.members(group)
+    }
+
+    fn pops<'a>(&'a self, topic: &'a str, group: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.inner.pops(topic, group)
     }
 
     fn producers(&self) -> BoxFuture<'_, Result<Option<Vec<ConnectedClient>>>> {

@@ -1,30 +1,40 @@
-//! Kinds of faults, and how each is brought about and taken back.
+//! Kinds of faults.
 
-use std::time::Duration;
+use std::str::FromStr;
 
-use crossfade::{
-    Side,
-    backend::fault::{FaultRules, SendFate},
-};
-use rand::{RngExt, rngs::StdRng};
-use serde::Serialize;
-
-use crate::{brokers::AccessFate, link::LinkFaults, store::Torn, world::World};
+use serde::{Deserialize, Serialize};
 
 /// What can go wrong.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[repr(u8)]
 pub enum Fault {
     /// An instance dies and is started again under its name.
     Crash,
+    /// An instance dies for good; a new one with another name takes its place. The brokers list it no more.
+    Gone,
+    /// An instance stops for ever and stays listed: it blocks by name until an operator says that it is gone.
+    Unplugged,
+    /// An instance freezes and is started again under its name; the frozen one wakes later, or never.
+    Replaced,
     /// An instance stops in the middle, and wakes with what it had in hand.
     Freeze,
+    /// One more consumer joins a group for a while, and leaves in good order.
+    Rebalance,
     /// An instance and the control plane do not reach each other.
     CutOff,
+    /// Requests of an instance do not arrive.
+    RequestsCut,
     /// Requests of an instance arrive, answers do not.
     AnswersCut,
     /// Answers of the control plane are lost, late, or requests arrive twice.
     BadLink,
+    /// An instance does not reach one of the clusters.
+    BrokerCut,
+    /// Sends of an instance are stored in one of the clusters, and it hears of none.
+    BrokerAnswersCut,
+    /// The control plane does not reach one of the clusters.
+    ControlPlaneCut,
     /// The control plane dies and is started again.
     ControlPlaneCrash,
     /// A write of the control plane is refused, or made without an answer.
@@ -39,24 +49,42 @@ pub enum Fault {
     AccessInFlight,
     /// Handlers fail.
     HandlersFail,
+    /// Messages whose handlers always fail: their group's retries bring them to the dead-letter topic.
+    DeadLetters,
     /// Messages are delayed.
     DelayedMessages,
     /// Somebody writes who does not use the library.
     UnmanagedWriter,
-    /// The clock of an instance goes wrong by up to two percent from its next start on.
+    /// The clock of an instance goes up to a tenth too fast or too slow, or jumps as after a suspend.
     ClockSkew,
     /// An operator changes the goal at a bad moment.
     ChangeOfMind,
+    /// An instance restarts while nobody answers it, with its last plans on disk.
+    DiskKept,
+    /// As [`Self::DiskKept`], and the disk is empty.
+    DiskLost,
+    /// As [`Self::DiskKept`], and the disk holds older plans.
+    DiskOutdated,
+    /// As [`Self::DiskKept`], and what the disk holds is cut off or changed.
+    DiskTorn,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 29] = [
         Fault::Crash,
+        Fault::Gone,
+        Fault::Unplugged,
+        Fault::Replaced,
         Fault::Freeze,
+        Fault::Rebalance,
         Fault::CutOff,
+        Fault::RequestsCut,
         Fault::AnswersCut,
         Fault::BadLink,
+        Fault::BrokerCut,
+        Fault::BrokerAnswersCut,
+        Fault::ControlPlaneCut,
         Fault::ControlPlaneCrash,
         Fault::TornWrite,
         Fault::Stall,
@@ -64,118 +92,55 @@ impl Fault {
         Fault::BadSends,
         Fault::AccessInFlight,
         Fault::HandlersFail,
+        Fault::DeadLetters,
         Fault::DelayedMessages,
         Fault::UnmanagedWriter,
         Fault::ClockSkew,
         Fault::ChangeOfMind,
+        Fault::DiskKept,
+        Fault::DiskLost,
+        Fault::DiskOutdated,
+        Fault::DiskTorn,
     ];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// As in reports and on the command line: `answers_cut`.
+    #[must_use]
+    pub fn name(self) -> String {
+        word(&self)
+    }
 }
 
-/// Begins a fault; the answer is when it may be taken back.
-pub(crate) async fn begin(world: &mut World, fault: Fault, random: &mut StdRng) -> Duration {
-    world.record.note("fault", &format!("{fault:?}"));
-    *world.faults.entry(fault).or_default() += 1;
-    let victim = random.random_range(0..world.instances.len());
-    let side = Side::BOTH[random.random_range(0..2)];
-    let span = Duration::from_millis(random.random_range(200..6_000));
-    match fault {
-        Fault::Crash => {
-            let ground = world.ground.clone();
-            world.instances[victim].crash(&ground);
-        }
-        Fault::Freeze => world.instances[victim].gate.set_frozen(true),
-        Fault::CutOff => world.set_link(
-            victim,
-            LinkFaults {
-                requests_cut: true,
-                answers_cut: true,
-                ..LinkFaults::default()
-            },
-        ),
-        Fault::AnswersCut => world.set_link(
-            victim,
-            LinkFaults {
-                answers_cut: true,
-                ..LinkFaults::default()
-            },
-        ),
-        Fault::BadLink => {
-            for index in 0..world.instances.len() {
-                let faults = LinkFaults {
-                    lost: 0.2,
-                    doubled: 0.2,
-                    delay_ms: 400,
-                    ..LinkFaults::default()
-                };
-                world.set_link(index, faults);
-            }
-        }
-        Fault::ControlPlaneCrash => world.stop_control_plane(),
-        Fault::TornWrite => world.disk.tear(match random.random_bool(0.5) {
-            true => Torn::Refused,
-            false => Torn::AnswerLost,
-        }),
-        Fault::Stall => world.ground.faults[side.index()].stall(),
-        Fault::SlowCluster => {
-            let mut rules = FaultRules::default();
-            rules.delay = Duration::ZERO..=Duration::from_millis(300);
-            world.ground.faults[side.index()].set_rules(rules);
-        }
-        Fault::BadSends => {
-            let mut rules = FaultRules::default();
-            rules.sends = [
-                SendFate::Refused,
-                SendFate::AnswerLost,
-                SendFate::RequestLost,
-                SendFate::Late,
-                SendFate::Duplicated,
-            ]
-            .map(|fate| (fate, 0.08))
-            .to_vec();
-            rules.late_by = Duration::from_millis(500);
-            world.ground.faults[side.index()].set_rules(rules);
-        }
-        Fault::AccessInFlight => world.fates[side.index()].push(match random.random_range(0..3) {
-            0 => AccessFate::AnswerLost,
-            1 => AccessFate::RequestLost,
-            _ => AccessFate::Late(Duration::from_millis(random.random_range(0..1_500))),
-        }),
-        Fault::HandlersFail => world.ground.mood.handlers_fail.set(20),
-        Fault::DelayedMessages => world.ground.mood.delayed.set(30),
-        Fault::UnmanagedWriter => {
-            for _ in 0..random.random_range(1..5) {
-                world.write_unmanaged(side);
-            }
-        }
-        Fault::ClockSkew => {
-            world.instances[victim].clock = random.random_range(980..=1_020);
-        }
-        Fault::ChangeOfMind => world.order(random).await,
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut all = Fault::ALL.into_iter();
+        all.find(|fault| fault.name() == text)
+            .ok_or_else(|| format!("{text:?} is no kind of fault"))
     }
-    span
 }
 
-/// Takes everything back.
-pub(crate) async fn heal(world: &mut World, random: &mut StdRng) {
-    world.record.note("fault", "healed");
-    for side in Side::BOTH {
-        world.ground.faults[side.index()].set_rules(FaultRules::default());
-        world.ground.faults[side.index()].resume();
-        world.fates[side.index()].clear();
+/// What a unit variant is called in JSON.
+pub(crate) fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => unreachable!("a word: {other:?}"),
     }
-    world.ground.mood.handlers_fail.set(0);
-    world.ground.mood.delayed.set(0);
-    world.disk.heal();
-    if world.control_plane.is_none() {
-        world.start_control_plane().await;
-    }
-    for index in 0..world.instances.len() {
-        world.set_link(index, LinkFaults::default());
-        world.instances[index].gate.set_frozen(false);
-        if !world.instances[index].is_alive() {
-            let ground = world.ground.clone();
-            let seed = random.random();
-            world.instances[index].start(&ground, seed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_its_own_place_and_is_found_by_its_name() {
+        for (index, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(fault.index(), index);
+            assert_eq!(fault.name().parse(), Ok(fault));
         }
     }
 }

@@ -11,28 +11,40 @@ use crossfade::{
 };
 use tokio::sync::watch;
 
+use crate::effect::{Effects, FaultSet};
+
 /// Closed while its process is frozen. Clones are the same gate.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
-    frozen: Arc<watch::Sender<bool>>,
+    frozen: Arc<watch::Sender<Option<FaultSet>>>,
+    effects: Effects,
 }
 
 impl Gate {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(effects: Effects) -> Self {
         Gate {
-            frozen: Arc::new(watch::Sender::new(false)),
+            frozen: Arc::new(watch::Sender::new(None)),
+            effects,
         }
     }
 
-    pub(crate) fn set_frozen(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+    /// Closes the gate; a call that meets it is an effect of these faults.
+    pub(crate) fn freeze(&self, because: FaultSet) {
+        self.frozen.send_replace(Some(because));
+    }
+
+    pub(crate) fn wake(&self) {
+        self.frozen.send_replace(None);
     }
 
     /// Passes when the process is awake.
     pub(crate) async fn pass(&self) {
+        let frozen = *self.frozen.borrow();
+        let Some(because) = frozen else { return };
+        self.effects.touch_all(because);
         let mut frozen = self.frozen.subscribe();
         // The sender lives in `self`.
-        let _ = frozen.wait_for(|frozen| !frozen).await;
+        let _ = frozen.wait_for(Option::is_none).await;
     }
 
     /// What a process that may be frozen before and after the call sees of it.

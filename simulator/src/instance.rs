@@ -7,25 +7,27 @@ use crossfade::{
     Client, Delivery, Error, IdempotencyKey, Message, Persisted, Side, Subscription,
     backend::{
         Backend,
-        fault::{Fault, FaultControl},
+        fault::{Fault as Faulty, FaultControl},
         memory::MemoryCluster,
     },
-    clock::Clock,
     dedup::{DedupStore, MemoryDedup},
 };
 use crossfade_history::{DedupScope, Header, Role, Side as HistorySide, StreamId, What};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
     TOPIC,
+    clock::MachineClock,
+    disk::PlanDisk,
+    effect::Effects,
+    fault::Fault,
     gate::{Gate, Gated},
+    http,
     link::{Address, Link},
+    mutation::{self, Mutation},
     record::Record,
+    wire::Wire,
 };
 
 /// What an instance is for.
@@ -44,6 +46,10 @@ pub(crate) struct Ground {
     pub(crate) dedup: Arc<MemoryDedup>,
     pub(crate) record: Record,
     pub(crate) mood: Rc<Mood>,
+    pub(crate) effects: Effects,
+    pub(crate) mutation: Option<Mutation>,
+    /// Instances reach the control plane over HTTP.
+    pub(crate) http: Option<http::Counts>,
 }
 
 /// What applications do at the moment.
@@ -55,22 +61,30 @@ pub(crate) struct Mood {
     pub(crate) handlers_fail: Cell<u32>,
     /// Share of messages that are delayed, in percent.
     pub(crate) delayed: Cell<u32>,
+    /// Messages still to be sent whose handlers always fail.
+    pub(crate) poisoned: Cell<u32>,
 }
+
+/// How such a message's id ends.
+pub(crate) const POISON: &str = "-poison";
 
 /// One instance, over all its lives.
 pub(crate) struct Instance {
     pub(crate) name: String,
     pub(crate) job: Job,
     pub(crate) lease_mode: &'static str,
-    /// How fast its clock goes, in parts per thousand of the true one.
-    pub(crate) clock: u32,
-    pub(crate) gate: Gate,
-    pub(crate) link: Option<Arc<Link>>,
+    pub(crate) clock: MachineClock,
+    pub(crate) disk: PlanDisk,
+    /// Its own way to each cluster.
+    pub(crate) ways: [FaultControl; 2],
+    pub(crate) life: Option<Life>,
     lives: u32,
-    life: Option<Life>,
 }
 
-struct Life {
+/// One process.
+pub(crate) struct Life {
+    pub(crate) gate: Gate,
+    pub(crate) wire: Wire,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -81,65 +95,77 @@ impl Drop for Life {
     }
 }
 
-/// A clock that is a little wrong.
-#[derive(Debug)]
-struct SkewedClock {
-    start: Instant,
-    per_mille: u32,
-}
-
-impl Clock for SkewedClock {
-    fn boot_time(&self) -> Duration {
-        self.start.elapsed() * self.per_mille / 1_000
+impl Life {
+    pub(crate) fn is_running(&self) -> bool {
+        !self.task.is_finished()
     }
 
-    fn wall_time(&self) -> std::time::SystemTime {
-        std::time::SystemTime::UNIX_EPOCH + self.boot_time()
+    /// Leaves in good order.
+    pub(crate) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        // It is bounded by its own shutdown.
+        let _ = (&mut self.task).await;
     }
 }
 
 impl Instance {
-    pub(crate) fn new(name: &str, job: Job, lease_mode: &'static str) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        job: Job,
+        lease_mode: &'static str,
+        effects: &Effects,
+        seed: u64,
+    ) -> Self {
         Instance {
             name: name.to_owned(),
             job,
             lease_mode,
-            clock: 1_000,
-            gate: Gate::new(),
-            link: None,
-            lives: 0,
+            clock: MachineClock::new(effects.clone()),
+            disk: PlanDisk::new(effects.clone()),
+            ways: [FaultControl::new(seed ^ 3), FaultControl::new(seed ^ 5)],
             life: None,
+            lives: 0,
         }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        self.life
-            .as_ref()
-            .is_some_and(|life| !life.task.is_finished())
+        self.life.as_ref().is_some_and(Life::is_running)
     }
 
-    /// Begins a new life; an earlier one that still runs is left to crash.
-    pub(crate) fn start(&mut self, ground: &Ground, seed: u64) {
+    /// Begins a new life; an earlier one that still runs is left to crash. `because`: whose effect it is that the new one runs. `alone`: nobody
+    /// answers it at first.
+    pub(crate) fn start(
+        &mut self,
+        ground: &Ground,
+        seed: u64,
+        because: Option<Fault>,
+        alone: bool,
+    ) {
         self.crash(ground);
         self.lives += 1;
-        self.gate = Gate::new();
-        let link = Arc::new(Link::new(ground.address.clone(), self.gate.clone(), seed));
-        self.link = Some(Arc::clone(&link));
+        let gate = Gate::new(ground.effects.clone());
+        let wire = Wire::new(ground.effects.clone(), seed);
+        wire.change(|faults| faults.refused = alone);
         let (stop, stopped) = watch::channel(false);
         let app = App {
             name: self.name.clone(),
             life: self.lives,
             job: self.job,
             lease_mode: self.lease_mode,
-            per_mille: self.clock,
-            gate: self.gate.clone(),
-            link,
+            clock: self.clock.clone(),
+            disk: self.disk.clone(),
+            ways: self.ways.clone(),
+            gate: gate.clone(),
+            wire: wire.clone(),
             ground: ground.clone(),
             seed,
             stopped,
+            because,
         };
         ground.record.note(&self.name, "starts");
         self.life = Some(Life {
+            gate,
+            wire,
             stop,
             task: tokio::task::spawn_local(app.run()),
         });
@@ -151,15 +177,6 @@ impl Instance {
             ground.record.note(&self.name, "crashes");
         }
     }
-
-    /// Leaves in good order.
-    pub(crate) async fn stop(&mut self) {
-        if let Some(mut life) = self.life.take() {
-            life.stop.send_replace(true);
-            // It is bounded by its own shutdown.
-            let _ = (&mut life.task).await;
-        }
-    }
 }
 
 struct App {
@@ -167,12 +184,15 @@ struct App {
     life: u32,
     job: Job,
     lease_mode: &'static str,
-    per_mille: u32,
+    clock: MachineClock,
+    disk: PlanDisk,
+    ways: [FaultControl; 2],
     gate: Gate,
-    link: Arc<Link>,
+    wire: Wire,
     ground: Ground,
     seed: u64,
     stopped: watch::Receiver<bool>,
+    because: Option<Fault>,
 }
 
 impl App {
@@ -200,29 +220,47 @@ impl App {
     }
 
     async fn client(&self) -> crossfade::Result<Client> {
+        let mutation = self.ground.mutation;
         let backend = |side: Side| {
             let id = format!("{}.{}@{side}", self.name, self.life);
             let cluster = self.ground.clusters[side.index()].backend(&id);
-            let control = self.ground.faults[side.index()].clone();
+            let shared = self.ground.faults[side.index()].clone();
+            let own = self.ways[side.index()].clone();
+            let cluster = mutation::backend(mutation, side, cluster, self.seed);
+            let cluster = Arc::new(Faulty::with_control(cluster, shared));
             Arc::new(Gated {
-                inner: Arc::new(Fault::with_control(cluster, control)),
+                inner: Arc::new(Faulty::with_control(cluster, own)),
                 gate: self.gate.clone(),
             }) as Arc<dyn Backend>
         };
+        let link = Link::new(
+            self.ground.address.clone(),
+            self.gate.clone(),
+            self.wire.clone(),
+            self.ground.http.clone(),
+            mutation == Some(Mutation::PlanRewritten) && self.job != Job::Produce,
+        )?;
+        let dedup = Arc::clone(&self.ground.dedup) as Arc<dyn DedupStore>;
         Client::builder()
             .instance(&self.name)
             .source(backend(Side::Source))
             .target(backend(Side::Target))
-            .plans(Arc::clone(&self.link) as _)
-            .dedup(Arc::clone(&self.ground.dedup) as Arc<dyn DedupStore>)
-            .clock(Arc::new(SkewedClock {
-                start: Instant::now(),
-                per_mille: self.per_mille,
-            }))
+            .plans(Arc::new(link))
+            .plan_store(Arc::new(self.disk.clone()))
+            .incarnation(StdRng::seed_from_u64(self.seed).random())
+            .dedup(mutation::dedup(mutation, dedup))
+            .clock(Arc::new(self.clock.clone()))
             .set("lease.mode", self.lease_mode)?
             .set("random.seed", &self.seed.to_string())?
             .start()
             .await
+    }
+
+    /// The application is at work.
+    fn works(&self) {
+        if let Some(because) = self.because {
+            self.ground.effects.touch(because);
+        }
     }
 
     fn stream(&self, role: Role) -> StreamId {
@@ -239,6 +277,7 @@ impl App {
 
     async fn produce(&self, client: &Client) -> crossfade::Result<()> {
         let producer = client.producer(TOPIC).await?;
+        self.works();
         let stream = self.stream(Role::Producer);
         let record = &self.ground.record;
         let mut random = StdRng::seed_from_u64(self.seed ^ 0x5eed);
@@ -250,12 +289,16 @@ impl App {
                 continue;
             }
             number += 1;
-            let id = format!("{}-{}-{number}", self.name, self.life);
+            let poisoned = self.ground.mood.poisoned.get();
+            self.ground.mood.poisoned.set(poisoned.saturating_sub(1));
+            let end = if poisoned > 0 { POISON } else { "" };
+            let id = format!("{}-{}-{number}{end}", self.name, self.life);
             let mut message = Message::new(Bytes::from(id.clone()))
                 .with_idempotency_key(IdempotencyKey::new(&id)?);
             if random.random_range(0..100) < self.ground.mood.delayed.get() {
                 let delay = Duration::from_millis(random.random_range(200..3_000));
                 message = message.with_deliver_after(delay);
+                self.ground.effects.touch(Fault::DelayedMessages);
             }
             record.add(
                 stream,
@@ -284,6 +327,7 @@ impl App {
 
     async fn consume(&self, client: &Client, group: &'static str) -> crossfade::Result<()> {
         let consumer = client.consumer(Subscription::new(TOPIC, group)).await?;
+        self.works();
         let stream = self.stream(Role::Consumer {
             group: group.to_owned(),
             dedup: DedupScope::Group,
@@ -301,8 +345,8 @@ impl App {
             };
             for delivery in deliveries {
                 self.gate.pass().await;
-                let id = id_of(&delivery);
-                let id = || id.as_str().into();
+                let text = id_of(&delivery);
+                let id = || text.as_str().into();
                 let entered = What::Enter {
                     id: id(),
                     side: side(delivery.side),
@@ -311,14 +355,24 @@ impl App {
                 record.add(stream, &self.name, entered);
                 sleep(Duration::from_millis(random.random_range(0..10))).await;
                 self.gate.pass().await;
-                if random.random_range(0..100) < self.ground.mood.handlers_fail.get() {
+                let poisoned = delivery.message.body.ends_with(POISON.as_bytes());
+                let fails = random.random_range(0..100) < self.ground.mood.handlers_fail.get();
+                if poisoned || fails {
                     record.add(stream, &self.name, What::HandlerFailed { id: id() });
-                    let delay = Duration::from_millis(random.random_range(100..1_000));
+                    record.note_failed(group, &text);
+                    let delay = match poisoned {
+                        true => Duration::ZERO,
+                        false => {
+                            self.ground.effects.touch(Fault::HandlersFail);
+                            Duration::from_millis(random.random_range(100..1_000))
+                        }
+                    };
                     // What cannot be given back is delivered again all the same.
                     let _ = consumer.nack(&delivery, delay).await;
                     continue;
                 }
                 record.add(stream, &self.name, What::Done { id: id() });
+                record.note_handled(group, &text);
                 if consumer.ack(&delivery).await.is_ok() {
                     record.add(stream, &self.name, What::Settled { id: id() });
                 }

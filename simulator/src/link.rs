@@ -1,111 +1,102 @@
-//! The network between an instance and the control plane.
+//! The way between an instance and the control plane: calls, or HTTP.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use crossfade::{
     BoxFuture, Error, ErrorKind, Result,
     control::{
-        PlanSource,
+        HttpPlans, PlanSource, Token,
         wire::{SyncRequest, SyncResponse},
     },
+    stage::Stage,
 };
-use crossfade_control_plane::embedded::Caller;
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use crossfade_control_plane::embedded::{Caller, Endpoint};
 use tokio::time::{sleep, timeout};
 
-use crate::gate::Gate;
+use crate::{
+    gate::Gate,
+    http::{self, Http},
+    wire::Wire,
+};
 
 /// How long a request without an answer takes to fail, beyond the wait that it asks for.
 const NO_ANSWER: Duration = Duration::from_secs(2);
 
-/// What the link does with requests and answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct LinkFaults {
-    /// No request arrives.
-    pub(crate) requests_cut: bool,
-    /// Requests arrive, no answer does.
-    pub(crate) answers_cut: bool,
-    /// Share of answers that are lost.
-    pub(crate) lost: f64,
-    /// Share of requests that arrive twice, the second time later.
-    pub(crate) doubled: f64,
-    /// The longest delay each way, in milliseconds.
-    pub(crate) delay_ms: u64,
-}
-
 /// Where the control plane is now; nobody, while it is down.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Address {
-    caller: Arc<Mutex<Option<Caller>>>,
+    now: Arc<Mutex<Option<(Caller, Endpoint)>>>,
 }
 
 impl Address {
-    pub(crate) fn set(&self, caller: Option<Caller>) {
-        *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = caller;
+    pub(crate) fn set(&self, now: Option<(Caller, Endpoint)>) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    pub(crate) fn get(&self) -> Option<Caller> {
-        let caller = self.caller.lock();
-        caller.unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn caller(&self) -> Option<Caller> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().map(|(caller, _)| caller.clone())
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().map(|(_, endpoint)| endpoint.clone())
     }
 }
 
 /// One instance's way to the control plane.
 #[derive(Debug)]
 pub(crate) struct Link {
+    pub(crate) wire: Wire,
     address: Address,
     gate: Gate,
-    state: Mutex<(LinkFaults, StdRng)>,
+    /// The library's own HTTP, over connections in memory.
+    http: Option<HttpPlans>,
+    /// A mutation: whoever is told of `DualRead` hears `SourceOnly`.
+    blinds: bool,
 }
 
 impl Link {
-    pub(crate) fn new(address: Address, gate: Gate, seed: u64) -> Self {
-        Link {
+    pub(crate) fn new(
+        address: Address,
+        gate: Gate,
+        wire: Wire,
+        http: Option<http::Counts>,
+        blinds: bool,
+    ) -> Result<Self> {
+        let http = http.map(|counts| {
+            let transport = Http::new(address.clone(), wire.clone(), counts);
+            HttpPlans::over(
+                Arc::new(transport),
+                http::ADDRESS,
+                Token::Text(http::SDK_TOKEN.to_owned()),
+            )
+        });
+        Ok(Link {
+            http: http.transpose()?,
+            wire,
             address,
             gate,
-            state: Mutex::new((LinkFaults::default(), StdRng::seed_from_u64(seed))),
-        }
-    }
-
-    pub(crate) fn set(&self, faults: LinkFaults) {
-        self.state().0 = faults;
-    }
-
-    fn state(&self) -> MutexGuard<'_, (LinkFaults, StdRng)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn faults(&self) -> LinkFaults {
-        self.state().0
-    }
-
-    fn chance(&self, share: f64) -> bool {
-        share > 0.0 && self.state().1.random_bool(share)
-    }
-
-    async fn delay(&self) {
-        let longest = self.faults().delay_ms;
-        if longest > 0 {
-            let drawn = self.state().1.random_range(0..=longest);
-            sleep(Duration::from_millis(drawn)).await;
-        }
+            blinds,
+        })
     }
 
     async fn call(&self, request: &SyncRequest) -> Result<SyncResponse> {
         self.delay().await;
-        if self.faults().requests_cut {
+        if self.wire.loses_request() {
             sleep(NO_ANSWER).await;
             return Err(failed(ErrorKind::Timeout, "the request was lost"));
         }
-        let Some(caller) = self.address.get() else {
-            return Err(failed(ErrorKind::Unavailable, "nobody listens"));
-        };
-        if self.chance(self.faults().doubled) {
+        let caller = self
+            .address
+            .caller()
+            .filter(|_| !self.wire.is_refused())
+            .ok_or_else(|| failed(ErrorKind::Unavailable, "nobody listens"))?;
+        if let Some(after) = self.wire.doubled() {
             let (caller, request) = (caller.clone(), request.clone());
-            let after = Duration::from_millis(self.state().1.random_range(0..3_000));
             tokio::spawn(async move {
                 sleep(after).await;
                 // The instance never sees this answer.
@@ -117,7 +108,7 @@ impl Link {
             Ok(answer) => answer,
             Err(_) => return Err(failed(ErrorKind::Timeout, "no answer")),
         };
-        if self.faults().answers_cut || self.chance(self.faults().lost) {
+        if self.wire.loses_answer() {
             sleep(NO_ANSWER).await;
             return Err(failed(ErrorKind::Timeout, "the answer was lost"));
         }
@@ -131,11 +122,31 @@ impl Link {
             Err(refusal) => Err(failed(ErrorKind::Unavailable, &refusal.message)),
         }
     }
+
+    async fn delay(&self) {
+        let delay = self.wire.delay();
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+    }
+
+    async fn asked(&self, request: &SyncRequest) -> Result<SyncResponse> {
+        let mut response = match &self.http {
+            Some(http) => http.sync(request).await?,
+            None => self.call(request).await?,
+        };
+        for plan in &mut response.plans.plans {
+            if self.blinds && plan.stage == Stage::DualRead {
+                plan.stage = Stage::SourceOnly;
+            }
+        }
+        Ok(response)
+    }
 }
 
 impl PlanSource for Link {
     fn sync<'a>(&'a self, request: &'a SyncRequest) -> BoxFuture<'a, Result<SyncResponse>> {
-        Box::pin(self.gate.through(self.call(request)))
+        Box::pin(self.gate.through(self.asked(request)))
     }
 }
 

@@ -1,6 +1,11 @@
 //! What the processes did: checked at the end, and kept as text to compare two runs.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
+    fmt::{self, Write},
+    rc::Rc,
+};
 
 use crossfade_history::{Checker, CheckerOptions, Event, Header, Report, StreamId, What};
 use tokio::time::Instant;
@@ -16,7 +21,25 @@ struct Inner {
     checker: Checker,
     trace: Option<Vec<String>>,
     hash: u64,
+    /// Written anew for each line.
+    line: String,
     counts: BTreeMap<&'static str, u64>,
+    /// Hashes of group and id: handled, and failed at least once.
+    handled: HashSet<u64>,
+    failed: HashSet<u64>,
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, 64 bits: enough to tell two traces apart.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn of(group: &str, id: &str) -> u64 {
+    fnv(fnv(FNV_OFFSET, group.as_bytes()), id.as_bytes())
 }
 
 impl Record {
@@ -26,8 +49,11 @@ impl Record {
                 begun: Instant::now(),
                 checker: Checker::new(CheckerOptions::default()),
                 trace: keep_trace.then(Vec::new),
-                hash: 0xcbf2_9ce4_8422_2325,
+                hash: FNV_OFFSET,
+                line: String::new(),
                 counts: BTreeMap::new(),
+                handled: HashSet::new(),
+                failed: HashSet::new(),
             })),
         }
     }
@@ -44,14 +70,15 @@ impl Record {
 
     pub(crate) fn add(&self, stream: StreamId, who: &str, what: What<'_>) {
         let at_us = self.now_us();
-        let text = match &what {
-            What::Acked { id, side, revision } => format!("acked {id} {side:?} {revision}"),
-            What::Enter { id, side, attempt } => format!("enter {id} {side:?} {attempt}"),
-            What::Ambiguous { id, error } => format!("ambiguous {id} {error}"),
-            What::Failed { id, error } => format!("failed {id} {error}"),
-            other => format!("{} {}", other.name(), other.id().unwrap_or_default()),
-        };
-        self.note(who, &text);
+        self.write(at_us, who, |line| match &what {
+            What::Acked { id, side, revision } => {
+                write!(line, "acked {id} {side:?} {revision}")
+            }
+            What::Enter { id, side, attempt } => write!(line, "enter {id} {side:?} {attempt}"),
+            What::Ambiguous { id, error } => write!(line, "ambiguous {id} {error}"),
+            What::Failed { id, error } => write!(line, "failed {id} {error}"),
+            other => write!(line, "{} {}", other.name(), other.id().unwrap_or_default()),
+        });
         let inner = &mut *self.inner.borrow_mut();
         *inner.counts.entry(what.name()).or_default() += 1;
         inner.checker.add(stream, &Event { at_us, what });
@@ -59,16 +86,37 @@ impl Record {
 
     /// A line of the trace that is no event of a history.
     pub(crate) fn note(&self, who: &str, text: &str) {
-        let at_us = self.now_us();
+        self.write(self.now_us(), who, |line| line.write_str(text));
+    }
+
+    fn write(&self, at_us: u64, who: &str, what: impl FnOnce(&mut String) -> fmt::Result) {
         let inner = &mut *self.inner.borrow_mut();
-        let line = format!("{:>12.6} {who} {text}", at_us as f64 / 1e6);
-        // FNV-1a, 64 bits: enough to tell two traces apart.
-        for byte in line.bytes() {
-            inner.hash = (inner.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        inner.line.clear();
+        let (seconds, micros) = (at_us / 1_000_000, at_us % 1_000_000);
+        // A string takes everything.
+        let _ = write!(inner.line, "{seconds:>5}.{micros:06} {who} ");
+        let _ = what(&mut inner.line);
+        inner.hash = fnv(inner.hash, inner.line.as_bytes());
         if let Some(trace) = &mut inner.trace {
-            trace.push(line);
+            trace.push(inner.line.clone());
         }
+    }
+
+    /// A handler of `group` has succeeded with `id`.
+    pub(crate) fn note_handled(&self, group: &str, id: &str) {
+        self.inner.borrow_mut().handled.insert(of(group, id));
+    }
+
+    /// A handler of `group` has failed with `id`.
+    pub(crate) fn note_failed(&self, group: &str, id: &str) {
+        self.inner.borrow_mut().failed.insert(of(group, id));
+    }
+
+    /// Whether a handler of `group` has succeeded with `id`, and whether one has failed.
+    pub(crate) fn fate(&self, group: &str, id: &str) -> (bool, bool) {
+        let inner = self.inner.borrow();
+        let key = of(group, id);
+        (inner.handled.contains(&key), inner.failed.contains(&key))
     }
 
     pub(crate) fn count(&self, what: &str) -> u64 {

@@ -12,12 +12,18 @@ use tokio::{
 };
 
 use crate::{
-    fault::{self, Fault},
+    effect::FaultSet,
+    fault::Fault,
+    http::HttpReport,
+    inject,
+    mutation::Mutation,
     world::World,
 };
 
 /// How long everything may take to come to rest once the faults are healed.
 const REST: Duration = Duration::from_secs(240);
+/// Between two looks at everything.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// What a run is to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,14 +33,37 @@ pub enum Scenario {
     /// Operators walk at random, faults come at random.
     Random,
     /// One step, and two faults while it is taken.
-    Step {
-        /// From.
-        from: Stage,
-        /// To, a neighbour.
-        to: Stage,
-        /// Which faults.
-        faults: [Fault; 2],
-    },
+    Step(Step),
+}
+
+/// One step and what goes wrong meanwhile.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// From.
+    pub from: Stage,
+    /// To, a neighbour.
+    pub to: Stage,
+    /// Which faults.
+    pub faults: [Fault; 2],
+    /// Chooses the moments and all else anew.
+    pub attempt: u32,
+}
+
+/// A run to be made: it decides everything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Run {
+    /// Of all choices.
+    pub seed: u64,
+    /// What happens.
+    pub scenario: Scenario,
+    /// What can go wrong in [`Scenario::Random`].
+    pub faults: FaultSet,
+    /// How long faults come in [`Scenario::Random`], in virtual time; coming to rest takes longer.
+    pub length: Duration,
+    /// Instances and operators reach the control plane over HTTP.
+    pub http: bool,
+    /// A part that is broken on purpose.
+    pub mutation: Option<Mutation>,
 }
 
 /// What became of a run.
@@ -44,51 +73,80 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// The checker's verdict on the history.
     pub report: Report,
-    /// Faults by kind.
+    /// Faults begun, by kind.
     pub faults: BTreeMap<Fault, u64>,
-    /// How often each stage was published, from the control plane's audit.
+    /// How often each of them has touched something: during the step, where there is one.
+    pub effects: BTreeMap<Fault, u64>,
+    /// In a step: which of its faults came while it was on its way.
+    pub in_time: [bool; 2],
+    /// How often a stage was published, from the control plane's audit.
     pub published: usize,
     /// How often what landed behind a seal reopened a drain.
     pub reopened: usize,
+    /// What went over HTTP.
+    pub http: HttpReport,
     /// Tells two traces apart.
     pub trace_hash: u64,
     /// The trace, where it was asked for.
     pub trace: Vec<String>,
 }
 
-/// Runs one seed for `length` of virtual time, then heals all faults and waits for rest.
+impl Outcome {
+    /// Whether both faults of a step came in time and touched something; one that comes twice, twice.
+    #[must_use]
+    pub fn both_touched(&self, [first, second]: [Fault; 2]) -> bool {
+        let least = 1 + u64::from(first == second);
+        let touched = |fault| self.effects.get(&fault).is_some_and(|count| *count >= least);
+        self.in_time == [true, true] && touched(first) && touched(second)
+    }
+}
+
+/// Makes a run, heals all faults at its end and waits for rest.
 ///
 /// # Panics
 /// When no runtime can be made.
 #[must_use]
-pub fn run(seed: u64, scenario: Scenario, length: Duration, keep_trace: bool) -> Outcome {
+pub fn run(run: Run, keep_trace: bool) -> Outcome {
     let mut builder = Builder::new_current_thread();
     builder.enable_time().start_paused(true);
     // Who of several waiters is woken first is tokio's choice, by a generator of its own.
     #[cfg(tokio_unstable)]
-    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&run.seed.to_be_bytes()));
     let runtime = builder
         .build()
         .unwrap_or_else(|error| unreachable!("a runtime of one thread: {error}"));
     let local = LocalSet::new();
-    local.block_on(&runtime, whole(seed, scenario, length, keep_trace))
+    local.block_on(&runtime, whole(run, keep_trace))
 }
 
-async fn whole(seed: u64, scenario: Scenario, length: Duration, keep_trace: bool) -> Outcome {
+async fn whole(run: Run, keep_trace: bool) -> Outcome {
+    let attempt = match run.scenario {
+        Scenario::Step(step) => u64::from(step.attempt),
+        _ => 0,
+    };
+    let seed = run.seed ^ attempt << 32;
     let mut random = StdRng::seed_from_u64(seed);
-    let mut world = World::new(seed, &mut random, keep_trace).await;
+    let mut world = World::new(seed, &mut random, keep_trace, run.http, run.mutation).await;
+    let mut before = BTreeMap::new();
+    let mut in_time = [true; 2];
     if world.violations.is_empty() {
-        match scenario {
-            Scenario::Calm => disturbed(&mut world, &mut random, length, false).await,
-            Scenario::Random => disturbed(&mut world, &mut random, length, true).await,
-            Scenario::Step { from, to, faults } => {
-                step(&mut world, &mut random, from, to, faults).await;
+        match run.scenario {
+            Scenario::Calm => {
+                disturbed(&mut world, &mut random, run.length, FaultSet::default()).await;
+            }
+            Scenario::Random => disturbed(&mut world, &mut random, run.length, run.faults).await,
+            Scenario::Step(step) => {
+                if arrive(&mut world, step.from).await {
+                    before = world.effects_now();
+                    in_time = take(&mut world, &mut random, step).await;
+                }
             }
         }
         rest(&mut world, &mut random).await;
+        world.bury().await;
     }
     let failed = world.record.count("failed") + world.record.count("ambiguous");
-    if scenario == Scenario::Calm && failed > 0 {
+    if run.scenario == Scenario::Calm && failed > 0 {
         world
             .violations
             .push(format!("{failed} sends failed without a fault"));
@@ -97,19 +155,29 @@ async fn whole(seed: u64, scenario: Scenario, length: Duration, keep_trace: bool
     for (what, count) in report.violations() {
         world.violations.push(format!("{what}: {count}"));
     }
+    let mut effects = world.effects_now();
+    for (fault, count) in before {
+        *effects.entry(fault).or_default() -= count;
+    }
+    let http = world.ground.http.as_ref();
     Outcome {
         violations: std::mem::take(&mut world.violations),
         report,
         faults: std::mem::take(&mut world.faults),
+        effects,
+        in_time,
         published: world.disk.audited("publish"),
         reopened: world.disk.audited("reopen"),
+        http: http.map(|counts| counts.report()).unwrap_or_default(),
         trace_hash,
         trace,
     }
 }
 
 /// Operators and, where wanted, faults.
-async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, faults: bool) {
+async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, faults: FaultSet) {
+    let kinds: Vec<_> = faults.iter().collect();
+    let faults = !kinds.is_empty();
     let end = Instant::now() + length;
     let mut order = Instant::now();
     let mut next_fault = Instant::now() + Duration::from_secs(1);
@@ -121,18 +189,18 @@ async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, fau
             order = now + Duration::from_millis(random.random_range(1_000..6_000));
         }
         if faults && now >= next_fault {
-            let kind = Fault::ALL[random.random_range(0..Fault::ALL.len())];
-            let span = fault::begin(world, kind, random).await;
+            let kind = kinds[random.random_range(0..kinds.len())];
+            let span = inject::begin(world, kind, random).await;
             let until = healing.unwrap_or(now).max(now + span);
             healing = Some(until);
             next_fault = now + Duration::from_millis(random.random_range(300..3_000));
         }
         if healing.is_some_and(|until| now >= until) {
-            fault::heal(world, random).await;
+            inject::heal(world, random).await;
             healing = None;
         }
-        world.check().await;
-        let mut wake = order.min(end).min(now + Duration::from_millis(200));
+        world.look().await;
+        let mut wake = order.min(end).min(now + LOOK);
         if faults {
             wake = wake.min(next_fault);
         }
@@ -140,34 +208,61 @@ async fn disturbed(world: &mut World, random: &mut StdRng, length: Duration, fau
     }
 }
 
-/// Calmly to `from`; then the step, with both faults while it is taken.
-async fn step(world: &mut World, random: &mut StdRng, from: Stage, to: Stage, faults: [Fault; 2]) {
+/// Calmly to where the step begins.
+async fn arrive(world: &mut World, from: Stage) -> bool {
     world.go(from).await;
-    if !world.settle(from, REST).await {
-        return;
+    world.settle(from, REST).await
+}
+
+/// The step, with both faults while it is taken, or just before; which of them came in time.
+async fn take(world: &mut World, random: &mut StdRng, step: Step) -> [bool; 2] {
+    // The first attempt leaves the most to chance; the later ones are nearer and nearer.
+    let (early, spread_ms) = match step.attempt % 4 {
+        0 => (0, 400),
+        1 => (1, 150),
+        2 => (2, 60),
+        _ => (0, 30),
+    };
+    let mut faults = step.faults;
+    let swapped = random.random_bool(0.5);
+    if swapped {
+        faults.swap(0, 1);
     }
-    world.go(to).await;
+    let mut in_time = [true; 2];
     let mut span = Duration::ZERO;
-    for kind in faults {
-        sleep(Duration::from_millis(random.random_range(0..700))).await;
-        span = span.max(fault::begin(world, kind, random).await);
+    for (place, kind) in faults.into_iter().enumerate() {
+        if place == early {
+            world.go(step.to).await;
+        }
+        if place >= early {
+            sleep(Duration::from_millis(random.random_range(0..spread_ms))).await;
+            let view = world.view().await;
+            in_time[place] = !view.is_some_and(|view| view.settled && view.stage == step.to);
+        }
+        span = span.max(inject::begin(world, kind, random).await);
+    }
+    if early == faults.len() {
+        world.go(step.to).await;
+    }
+    if swapped {
+        in_time.swap(0, 1);
     }
     let until = Instant::now() + span;
     while Instant::now() < until {
-        world.check().await;
+        world.look().await;
         sleep(Duration::from_millis(200)).await;
     }
-    if faults.contains(&Fault::ChangeOfMind) {
-        return;
+    if !faults.contains(&Fault::ChangeOfMind) {
+        inject::heal(world, random).await;
+        // A command may have been lost with the control plane.
+        world.go(step.to).await;
     }
-    fault::heal(world, random).await;
-    // A command may have been lost with the control plane.
-    world.go(to).await;
+    in_time
 }
 
 /// No more faults and no more words: the topic must settle, and everything that was sent must be handled.
 async fn rest(world: &mut World, random: &mut StdRng) {
-    fault::heal(world, random).await;
+    inject::heal(world, random).await;
     // The word of an operator may have been lost; without one the last goal stands.
     if let Some(view) = world.view().await {
         world.goal = view.goal;
@@ -187,7 +282,7 @@ async fn rest(world: &mut World, random: &mut StdRng) {
         } else {
             0
         };
-        world.check().await;
+        world.look().await;
         sleep(Duration::from_millis(500)).await;
     }
     if quiet < 5 {
@@ -198,7 +293,13 @@ async fn rest(world: &mut World, random: &mut StdRng) {
     }
     // What was owed behind a seal has reopened a drain: that must come to rest too.
     world.settle(goal, REST).await;
+    for leaving in std::mem::take(&mut world.leaving) {
+        // Bounded by the shutdown of its client.
+        let _ = leaving.await;
+    }
     for instance in &mut world.instances {
-        instance.stop().await;
+        if let Some(life) = instance.life.take() {
+            life.stop().await;
+        }
     }
 }

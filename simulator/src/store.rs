@@ -1,7 +1,7 @@
 //! The control plane's store: what was applied survives its crash.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,6 +10,8 @@ use crossfade_control_plane::{
     record::{Change, Kind, Record},
     store::{AuditLine, Store, StoreError, StoreErrorKind},
 };
+
+use crate::{effect::Effects, fault::Fault};
 
 /// What becomes of one write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,16 +27,28 @@ struct Rows {
     epoch: u64,
     rows: BTreeMap<(Kind, String), Record>,
     audit: Vec<(u64, crossfade_control_plane::record::AuditEntry)>,
-    torn: Option<Torn>,
+    torn: VecDeque<Torn>,
+    applied: u64,
 }
 
 /// The disk; every start of a control plane opens it anew.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Disk {
     rows: Arc<Mutex<Rows>>,
+    effects: Effects,
+    /// Every so many writes are answered and not made; 0 for none.
+    forgets: u64,
 }
 
 impl Disk {
+    pub(crate) fn new(effects: Effects, forgets: u64) -> Self {
+        Disk {
+            rows: Arc::default(),
+            effects,
+            forgets,
+        }
+    }
+
     /// Takes a new epoch.
     pub(crate) fn open(&self) -> Arc<dyn Store> {
         let mut rows = self.lock();
@@ -45,13 +59,13 @@ impl Disk {
         })
     }
 
-    /// The next write meets this.
+    /// The next write that meets nothing else meets this.
     pub(crate) fn tear(&self, torn: Torn) {
-        self.lock().torn = Some(torn);
+        self.lock().torn.push_back(torn);
     }
 
     pub(crate) fn heal(&self) {
-        self.lock().torn = None;
+        self.lock().torn.clear();
     }
 
     /// How often an action was audited.
@@ -97,7 +111,14 @@ impl Store for Opened {
     fn apply(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let mut rows = self.held()?;
-            let torn = rows.torn.take();
+            let torn = rows.torn.pop_front();
+            if torn.is_some() {
+                self.disk.effects.touch(Fault::TornWrite);
+            }
+            rows.applied += 1;
+            if self.disk.forgets > 0 && rows.applied % self.disk.forgets == 0 {
+                return Ok(());
+            }
             let lost = || StoreError::new(StoreErrorKind::Unavailable, "the disk does not answer");
             if torn == Some(Torn::Refused) {
                 return Err(lost());

@@ -1,47 +1,71 @@
 //! Everything there is: clusters, control plane, instances, and what is checked about them.
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use crossfade::{
     Access, Message, Side,
     backend::{
-        Backend, BackendAdmin, TopicSettings, fault::FaultControl, memory::MemoryCluster,
-        memory::MemoryConfig,
+        Backend, BackendAdmin, TopicSettings,
+        fault::{Fault as Faulty, FaultControl},
+        memory::{MemoryCluster, MemoryConfig},
     },
     dedup::MemoryDedup,
     stage::{Stage, Weight},
 };
 use crossfade_control_plane::{
     Cluster,
-    coordinator::{Command, Refusal, Terms, Timing, TopicView},
+    coordinator::{Command, Refusal, Timing, TopicView},
     embedded::Embedded,
 };
 use crossfade_history::{Header, Role, StreamId, What};
 use rand::{RngExt, rngs::StdRng};
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
     GROUPS, TOPIC,
     brokers::{Brokers, Fates},
+    effect::Effects,
     fault::Fault,
-    instance::{Ground, Instance, Job, Mood},
-    link::{Address, LinkFaults},
+    ghost::{Ghost, Missing},
+    http,
+    instance::{Ground, Instance, Job, Life, Mood},
+    link::Address,
+    mutation::{self, Mutation},
+    operator::{Desk, toward},
+    reader,
     record::Record,
     store::Disk,
 };
 
 const QUEUES: u32 = 4;
+/// The mutated store forgets every so many writes.
+const FORGETS: u64 = 5;
 
 pub(crate) struct World {
     pub(crate) ground: Ground,
     pub(crate) record: Record,
+    pub(crate) effects: Effects,
     pub(crate) disk: Disk,
     pub(crate) fates: [Fates; 2],
+    /// The control plane's own way to each cluster.
+    pub(crate) ways: [FaultControl; 2],
     pub(crate) instances: Vec<Instance>,
+    /// Processes whose names others have taken over, or that are stopped for good.
+    pub(crate) ghosts: Vec<Ghost>,
+    /// Names of instances that are gone for good and have not been found out yet.
+    pub(crate) missing: Vec<Missing>,
+    /// Instances that are here for a while.
+    pub(crate) guests: Vec<Instance>,
+    /// Whoever leaves in good order at the moment.
+    pub(crate) leaving: Vec<JoinHandle<()>>,
     pub(crate) control_plane: Option<Embedded>,
     pub(crate) faults: BTreeMap<Fault, u64>,
     pub(crate) violations: Vec<String>,
     pub(crate) goal: Stage,
+    pub(crate) names: u32,
+    desk: Desk,
+    /// Reads the plans without being an instance.
+    reader: Option<reader::Reader>,
     settings: Option<[TopicSettings; 2]>,
     unmanaged: (StreamId, u32),
 }
@@ -60,7 +84,13 @@ pub(crate) fn timing() -> Timing {
 
 impl World {
     /// Both clusters with the topic, the control plane, the fleet; the topic is managed and settled in `source_only`.
-    pub(crate) async fn new(seed: u64, random: &mut StdRng, keep_trace: bool) -> World {
+    pub(crate) async fn new(
+        seed: u64,
+        random: &mut StdRng,
+        keep_trace: bool,
+        over_http: bool,
+        mutation: Option<Mutation>,
+    ) -> World {
         let mut config = MemoryConfig::default();
         config.retry_delays = [100, 300, 1_000].map(Duration::from_millis).to_vec();
         let clusters = [
@@ -90,16 +120,19 @@ impl World {
             started_at_us: 0,
             started_unix_ms: 0,
         });
+        let effects = Effects::default();
+        let address = Address::default();
+        let http = over_http.then(http::Counts::default);
         let ground = Ground {
             clusters,
             faults: [FaultControl::new(seed ^ 1), FaultControl::new(seed ^ 2)],
-            address: Address::default(),
+            address: address.clone(),
             dedup: Arc::new(MemoryDedup::default()),
             record: record.clone(),
-            mood: Rc::new(Mood {
-                sending: Cell::new(false),
-                ..Mood::default()
-            }),
+            mood: Rc::new(Mood::default()),
+            effects: effects.clone(),
+            mutation,
+            http: http.clone(),
         };
         let fleet = [
             ("producer-a", Job::Produce, "continue"),
@@ -108,17 +141,31 @@ impl World {
             ("billing-b", Job::Consume(GROUPS[0]), "stop"),
             ("search-a", Job::Consume(GROUPS[1]), "continue"),
         ];
-        let instances = fleet.map(|(name, job, mode)| Instance::new(name, job, mode));
+        let instances =
+            fleet.map(|(name, job, mode)| Instance::new(name, job, mode, &effects, random.random()));
+        let forgets = match mutation {
+            Some(Mutation::StoreForgets) => FORGETS,
+            _ => 0,
+        };
         let mut world = World {
             ground,
             record,
-            disk: Disk::default(),
-            fates: Default::default(),
+            disk: Disk::new(effects.clone(), forgets),
+            fates: [Fates::new(effects.clone()), Fates::new(effects.clone())],
+            ways: [FaultControl::new(seed ^ 3), FaultControl::new(seed ^ 4)],
+            effects,
             instances: instances.into(),
+            ghosts: Vec::new(),
+            missing: Vec::new(),
+            guests: Vec::new(),
+            leaving: Vec::new(),
             control_plane: None,
             faults: BTreeMap::new(),
             violations: Vec::new(),
             goal: Stage::SourceOnly,
+            names: 0,
+            desk: Desk::new(address, http),
+            reader: None,
             settings: None,
             unmanaged: (unmanaged, 0),
         };
@@ -127,16 +174,18 @@ impl World {
             world.own_settings(Side::Target).await,
         ]);
         world.start_control_plane().await;
-        if let Some(caller) = world.ground.address.get()
-            && let Err(refusal) = caller.add(TOPIC, &GROUPS).await
-        {
+        if let Err(refusal) = world.desk.add().await {
             world
                 .violations
                 .push(format!("the topic cannot be added: {}", refusal.message));
         }
+        if let Some(counts) = &world.ground.http {
+            let reader = reader::Reader::start(&world.ground, counts.clone(), random.random());
+            world.reader = Some(reader);
+        }
         let ground = world.ground.clone();
         for instance in &mut world.instances {
-            instance.start(&ground, random.random());
+            instance.start(&ground, random.random(), None, false);
         }
         world
             .settle(Stage::SourceOnly, Duration::from_secs(60))
@@ -163,13 +212,13 @@ impl World {
 
     pub(crate) async fn start_control_plane(&mut self) {
         let cluster = |side: Side| {
-            let inner = self.ground.clusters[side.index()].backend("control-plane");
-            let control = self.ground.faults[side.index()].clone();
-            let faulty = Arc::new(crossfade::backend::fault::Fault::with_control(
-                inner, control,
-            ));
+            let cluster = self.ground.clusters[side.index()].backend("control-plane");
+            let cluster = mutation::backend(self.ground.mutation, side, cluster, 0);
+            let shared = self.ground.faults[side.index()].clone();
+            let cluster = Arc::new(Faulty::with_control(cluster, shared));
+            let own = self.ways[side.index()].clone();
             Cluster::Backend(Arc::new(Brokers {
-                inner: faulty as Arc<dyn Backend>,
+                inner: Arc::new(Faulty::with_control(cluster, own)) as Arc<dyn Backend>,
                 fates: self.fates[side.index()].clone(),
             }))
         };
@@ -177,7 +226,10 @@ impl World {
         match Embedded::start(self.disk.open(), clusters, timing()).await {
             Ok(embedded) => {
                 self.record.note("control-plane", "starts");
-                self.ground.address.set(Some(embedded.caller()));
+                let endpoint = embedded.endpoint(http::tokens());
+                self.ground
+                    .address
+                    .set(Some((embedded.caller(), endpoint)));
                 self.control_plane = Some(embedded);
             }
             Err(error) => self
@@ -192,10 +244,22 @@ impl World {
         self.control_plane = None;
     }
 
-    pub(crate) fn set_link(&self, instance: usize, faults: LinkFaults) {
-        if let Some(link) = &self.instances[instance].link {
-            link.set(faults);
-        }
+    /// A name that nobody has had.
+    pub(crate) fn new_name(&mut self, job: Job) -> String {
+        self.names += 1;
+        let role = match job {
+            Job::Produce => "producer",
+            Job::Consume(group) => group,
+        };
+        format!("{role}-{}", self.names)
+    }
+
+    /// Lets a process leave in good order, while everything else goes on.
+    pub(crate) fn let_leave(&mut self, life: Life, after: Duration) {
+        self.leaving.push(tokio::task::spawn_local(async move {
+            sleep(after).await;
+            life.stop().await;
+        }));
     }
 
     /// A writer without the library; what the broker refuses was not sent.
@@ -214,6 +278,8 @@ impl World {
         );
         let lane = u64::from(*number);
         let stored = self.ground.clusters[side.index()].send_unmanaged(TOPIC, &message, lane);
+        // A refusal is what the seal is for.
+        self.effects.touch(Fault::UnmanagedWriter);
         let what = match stored {
             Ok(_) => What::Acked {
                 id: id.as_str().into(),
@@ -232,34 +298,34 @@ impl World {
     }
 
     pub(crate) async fn view(&self) -> Option<TopicView> {
-        let caller = self.ground.address.get()?;
-        caller.topic(TOPIC).await.ok().flatten()
+        self.desk.view().await
     }
 
-    /// An operator's word for any other stage or weight.
-    pub(crate) async fn order(&mut self, random: &mut StdRng) {
+    /// An operator's word for any other stage or weight; whether it was taken.
+    pub(crate) async fn order(&mut self, random: &mut StdRng) -> bool {
         match random.random_range(0..10) {
             0 => {
                 // A refusal is noted in the trace.
-                let _ = self
-                    .command(Command::Cancel {
-                        topic: TOPIC.into(),
-                    })
-                    .await;
+                let cancel = Command::Cancel {
+                    topic: TOPIC.into(),
+                };
+                let taken = self.command(cancel).await;
                 if let Some(view) = self.view().await {
                     self.goal = view.goal;
                 }
+                taken.is_ok()
             }
             1 | 2 => {
                 let weight = Weight::from_basis_points(random.random_range(0..=10_000));
-                if let Ok(weight) = weight {
-                    let topic = TOPIC.into();
-                    let _ = self.command(Command::SetWeight { topic, weight }).await;
-                }
+                let Ok(weight) = weight else { return false };
+                let topic = TOPIC.into();
+                self.command(Command::SetWeight { topic, weight })
+                    .await
+                    .is_ok()
             }
             _ => {
                 let to = Stage::ALL[random.random_range(0..5)];
-                self.go(to).await;
+                self.go(to).await
             }
         }
     }
@@ -270,11 +336,10 @@ impl World {
             return false;
         };
         let topic = TOPIC.into();
-        let taken = match to.cmp(&view.stage) {
-            std::cmp::Ordering::Equal if view.goal == to => Ok(()),
-            std::cmp::Ordering::Equal => self.command(Command::Cancel { topic }).await,
-            std::cmp::Ordering::Greater => self.command(advance(to)).await,
-            std::cmp::Ordering::Less => self.command(rollback(to)).await,
+        let taken = match to == view.stage {
+            true if view.goal == to => Ok(()),
+            true => self.command(Command::Cancel { topic }).await,
+            false => self.command(toward(view.stage, to)).await,
         };
         if taken.is_ok() {
             self.goal = to;
@@ -284,14 +349,7 @@ impl World {
 
     async fn command(&self, command: Command) -> Result<(), Refusal> {
         let text = format!("{command:?}");
-        let outcome = match self.ground.address.get() {
-            Some(caller) => caller.command("operator", command).await,
-            None => Err(Refusal {
-                code: "unavailable",
-                message: "the control plane is down".to_owned(),
-                gates: Vec::new(),
-            }),
-        };
+        let outcome = self.desk.command(command).await;
         let told = match &outcome {
             Ok(()) => "taken".to_owned(),
             Err(refusal) => format!("refused: {}", refusal.code),
@@ -300,18 +358,47 @@ impl World {
         outcome
     }
 
+    /// Finds out about those that are gone for good; clears them away as an operator does who knows.
+    async fn tend(&mut self, view: Option<&TopicView>) {
+        self.leaving.retain(|leaving| !leaving.is_finished());
+        if !self.missing.is_empty() {
+            let instances = self.desk.instances().await;
+            let effects = &self.effects;
+            self.missing.retain(|missing| !missing.is_found(&instances, effects));
+        }
+        let blocked = view.map(|view| {
+            let lost = view.gates.iter().filter(|gate| !gate.passed);
+            let lost = lost.filter(|gate| gate.code == "instances_lost");
+            lost.map(|gate| gate.message.clone()).collect::<String>()
+        });
+        let blocked = blocked.unwrap_or_default();
+        for index in 0..self.ghosts.len() {
+            let Some(name) = self.ghosts[index].to_confirm(&blocked) else {
+                continue;
+            };
+            let command = Command::ConfirmGone {
+                instance: name,
+                reason: "its machine has no power".to_owned(),
+            };
+            if self.command(command).await.is_ok() {
+                self.ghosts[index].confirm(&self.effects);
+            }
+        }
+        // The brokers have noticed too.
+        self.ghosts.retain(|ghost| !ghost.is_forgotten());
+    }
+
     /// Waits until the topic is settled in `stage`.
     pub(crate) async fn settle(&mut self, stage: Stage, bound: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + bound;
         while tokio::time::Instant::now() < deadline {
-            self.check().await;
-            if let Some(view) = self.view().await
+            if let Some(view) = self.look().await
                 && view.settled
                 && view.stage == stage
             {
                 return true;
             }
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(200)).await;
         }
         let view = self.view().await;
         let blocked = view.map(|view| {
@@ -328,11 +415,21 @@ impl World {
         false
     }
 
+    /// Looks after everything, as an operator does now and then.
+    pub(crate) async fn look(&mut self) -> Option<TopicView> {
+        let view = self.view().await;
+        self.tend(view.as_ref()).await;
+        if let Some(view) = view.as_ref().filter(|view| view.settled) {
+            self.check(view).await;
+        }
+        if let Some(why) = self.reader.as_ref().and_then(reader::Reader::complaint) {
+            self.violations.push(why);
+        }
+        view
+    }
+
     /// What must hold whenever somebody looks: a settled end stage has sealed the side that is not read, which owes nothing.
-    pub(crate) async fn check(&mut self) {
-        let Some(before) = self.view().await.filter(|view| view.settled) else {
-            return;
-        };
+    async fn check(&mut self, before: &TopicView) {
         let unread = match before.stage {
             Stage::SourceOnly => Side::Target,
             Stage::TargetOnly => Side::Source,
@@ -373,21 +470,5 @@ impl World {
             }
         }
         owed
-    }
-}
-
-fn advance(to: Stage) -> Command {
-    Command::Advance {
-        topic: TOPIC.into(),
-        to: Some(to),
-        terms: Terms::waiting(),
-    }
-}
-
-fn rollback(to: Stage) -> Command {
-    Command::Rollback {
-        topic: TOPIC.into(),
-        to: Some(to),
-        terms: Terms::waiting(),
     }
 }

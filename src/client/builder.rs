@@ -16,7 +16,8 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     control::{
-        Contact, FilePlans, Identity, LastKnown, PlanSource, PlanTable, Session, SessionParts,
+        Contact, FilePlans, Identity, LastKnown, PlanFile, PlanSource, PlanStore, PlanTable,
+        Session, SessionParts,
     },
     dedup::{DedupStore, MemoryDedup},
     error::{Error, ErrorKind, Result},
@@ -35,6 +36,8 @@ pub struct ClientBuilder {
     plans: Option<Arc<dyn PlanSource>>,
     dedup: Option<Arc<dyn DedupStore>>,
     clock: Option<Arc<dyn Clock>>,
+    plan_store: Option<Arc<dyn PlanStore>>,
+    incarnation: Option<u128>,
 }
 
 impl ClientBuilder {
@@ -102,6 +105,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Where the last good plans outlive the process. Wins over `plan.cache_dir`.
+    pub fn plan_store(mut self, store: Arc<dyn PlanStore>) -> Self {
+        self.plan_store = Some(store);
+        self
+    }
+
+    /// The id of this process life, for runs that are repeated exactly. No two lives may have the same one. Default: drawn at random.
+    pub fn incarnation(mut self, id: u128) -> Self {
+        self.incarnation = Some(id);
+        self
+    }
+
     fn set_later(mut self, key: &str, value: &str) -> Self {
         if let Err(error) = self.config.set(key, value) {
             self.error.get_or_insert(error);
@@ -127,11 +142,17 @@ impl ClientBuilder {
             None => plan_source(&config)?,
         };
         let instance = config.instance_name.clone().unwrap_or_else(default_name);
-        let incarnation = format!("{:032x}", rand::random::<u128>());
-        let last_known = match &config.plan.cache_dir {
-            Some(folder) => Some(LastKnown::new(folder, &instance, &incarnation)?),
-            None => None,
+        let incarnation = self.incarnation.unwrap_or_else(rand::random);
+        let incarnation = format!("{incarnation:032x}");
+        let plan_store = match (self.plan_store, &config.plan.cache_dir) {
+            (Some(store), _) => Some(store),
+            (None, Some(folder)) => {
+                let file = PlanFile::new(folder, &instance, &incarnation)?;
+                Some(Arc::new(file) as Arc<dyn PlanStore>)
+            }
+            (None, None) => None,
         };
+        let last_known = plan_store.map(|store| LastKnown::new(store, &instance));
         let addresses = [config.source_address.clone(), config.target_address.clone()];
         let mut one = Side::BOTH.map(|side| One {
             address: addresses[side.index()].clone(),

@@ -265,9 +265,10 @@ async fn settings_that_do_not_go_together_are_invalid_config() {
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn client_starts_from_disk_at_once_while_no_control_plane_listens() {
-    use crate::control::{LastKnown, Saved, wire::PlanDocument};
+    use crate::control::{LastKnown, PlanFile, Saved, wire::PlanDocument};
     let folder = tempfile::tempdir().unwrap();
-    let cache = LastKnown::new(folder.path(), "orders-7", "before").unwrap();
+    let file = PlanFile::new(folder.path(), "orders-7", "before").unwrap();
+    let cache = LastKnown::new(Arc::new(file), "orders-7");
     let saved = Saved {
         instance: "orders-7".into(),
         epoch: 1,
@@ -279,7 +280,7 @@ async fn client_starts_from_disk_at_once_while_no_control_plane_listens() {
             ..PlanDocument::default()
         },
     };
-    cache.save(&saved).unwrap();
+    cache.save(&saved).await.unwrap();
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);

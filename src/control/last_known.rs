@@ -4,14 +4,17 @@
 //! not there at all; length and checksum are proved before anything is used.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    BoxFuture,
     control::{
         document,
         wire::{MAX_DOCUMENT_BYTES, PlanDocument},
@@ -23,13 +26,50 @@ const MAGIC: &str = "crossfade-plans";
 const FORMAT: u32 = 1;
 /// The line before the JSON is shorter than this.
 const MAX_HEADER_BYTES: usize = 64;
+/// More than a file can have.
+const MAX_FILE_BYTES: usize = MAX_HEADER_BYTES + MAX_DOCUMENT_BYTES + 1;
 
-/// Where one instance keeps its plans.
+/// Where the bytes of one instance's plans outlive its process: a file, or a simulator's disk.
+///
+/// # Behavior
+/// - What is read may be anything: it is checked before it is used.
+/// - A write is whole or has not happened; when it fails, what was there before is still there.
+pub trait PlanStore: fmt::Debug + Send + Sync + 'static {
+    /// What is there; `None` when nothing was ever written.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be read.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    fn read(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>>>;
+
+    /// Replaces what is there.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be written.
+    ///
+    /// # Cancellation
+    /// Written or not, never in part.
+    fn write(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<()>>;
+
+    /// What people find it by: a path.
+    fn place(&self) -> String;
+}
+
+/// One file for each instance.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LastKnown {
+pub struct PlanFile {
     folder: PathBuf,
     instance: String,
     incarnation: String,
+}
+
+/// Where one instance keeps its plans.
+#[derive(Clone, Debug)]
+pub struct LastKnown {
+    store: Arc<dyn PlanStore>,
+    instance: String,
 }
 
 /// What is kept.
@@ -43,8 +83,8 @@ pub struct Saved {
     pub plans: PlanDocument,
 }
 
-impl LastKnown {
-    /// The file of `instance` in `folder`, which is made at the first save. `incarnation` keeps two processes from writing the same temporary file.
+impl PlanFile {
+    /// The file of `instance` in `folder`, which is made at the first write. `incarnation` keeps two processes from writing the same temporary file.
     ///
     /// # Errors
     /// `InvalidConfig` when the instance name cannot be a file name: it is 1 to 100 letters, digits, `.`, `_` or `-`, and begins with a letter or digit.
@@ -65,7 +105,7 @@ impl LastKnown {
                 "the instance name must be 1 to 100 letters, digits, '.', '_' or '-', and begin with a letter or digit",
             ));
         }
-        Ok(LastKnown {
+        Ok(PlanFile {
             folder: folder.into(),
             instance,
             incarnation: incarnation.into(),
@@ -78,11 +118,7 @@ impl LastKnown {
         self.folder.join(format!("{}.plans", self.instance))
     }
 
-    /// Reads and checks the file; `None` when there is none. Blocks the thread.
-    ///
-    /// # Errors
-    /// `InvalidPlan` for a file that is broken, of another version or of another instance; `Unavailable` when it cannot be read.
-    pub fn load(&self) -> Result<Option<Saved>> {
+    fn read_now(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path();
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -90,42 +126,25 @@ impl LastKnown {
             Err(error) => return Err(failed(&path, "read", error)),
         };
         let mut bytes = Vec::new();
-        let limit = (MAX_HEADER_BYTES + MAX_DOCUMENT_BYTES) as u64 + 1;
-        file.take(limit)
+        file.take(MAX_FILE_BYTES as u64)
             .read_to_end(&mut bytes)
             .map_err(|error| failed(&path, "read", error))?;
-        let saved = decode(&bytes).map_err(|why| broken(&path, &why))?;
-        if saved.instance != self.instance {
-            return Err(broken(
-                &path,
-                &format!("it belongs to instance {:?}", saved.instance),
-            ));
-        }
-        document::check_version(saved.plans.version, &path.display().to_string())?;
-        Ok(Some(saved))
+        Ok(Some(bytes))
     }
 
-    /// Writes the file whole or not at all. Blocks the thread.
-    ///
-    /// # Errors
-    /// `Unavailable` when it cannot be written: the one before is still there.
-    pub fn save(&self, saved: &Saved) -> Result<()> {
+    fn write_now(&self, bytes: &[u8]) -> Result<()> {
         let path = self.path();
-        let bytes = encode(saved).map_err(|error| failed(&path, "write", error.into()))?;
-        if bytes.len() > MAX_DOCUMENT_BYTES {
-            return Err(document::too_large("the plan cache"));
-        }
         let beside = self
             .folder
             .join(format!("{}.plans.{}", self.instance, self.incarnation));
-        self.write(&bytes, &beside, &path).map_err(|error| {
-            // Best effort: the next save writes the same name.
+        self.replace(bytes, &beside, &path).map_err(|error| {
+            // Best effort: the next write has the same name.
             let _ = fs::remove_file(&beside);
             failed(&path, "write", error)
         })
     }
 
-    fn write(&self, bytes: &[u8], beside: &Path, path: &Path) -> io::Result<()> {
+    fn replace(&self, bytes: &[u8], beside: &Path, path: &Path) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let mut file = File::create(beside)?;
         file.write_all(bytes)?;
@@ -137,6 +156,93 @@ impl LastKnown {
         File::open(&self.folder)?.sync_all()?;
         Ok(())
     }
+}
+
+impl PlanStore for PlanFile {
+    fn read(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>>> {
+        let file = self.clone();
+        on_a_thread(move || file.read_now())
+    }
+
+    fn write(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<()>> {
+        let file = self.clone();
+        on_a_thread(move || file.write_now(&bytes))
+    }
+
+    fn place(&self) -> String {
+        self.path().display().to_string()
+    }
+}
+
+impl LastKnown {
+    /// The plans of `instance` in `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn PlanStore>, instance: impl Into<String>) -> Self {
+        LastKnown {
+            store,
+            instance: instance.into(),
+        }
+    }
+
+    /// Reads and checks what is there; `None` when nothing is.
+    ///
+    /// # Errors
+    /// `InvalidPlan` for what is broken, of another version or of another instance; `Unavailable` when it cannot be read.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub async fn load(&self) -> Result<Option<Saved>> {
+        let Some(bytes) = self.store.read().await? else {
+            return Ok(None);
+        };
+        let place = self.store.place();
+        let saved = decode(&bytes).map_err(|why| broken(&place, &why))?;
+        if saved.instance != self.instance {
+            let why = format!("it belongs to instance {:?}", saved.instance);
+            return Err(broken(&place, &why));
+        }
+        document::check_version(saved.plans.version, &place)?;
+        Ok(Some(saved))
+    }
+
+    /// Writes everything or nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be written: what was there before is still there.
+    ///
+    /// # Cancellation
+    /// Written or not, never in part.
+    pub async fn save(&self, saved: &Saved) -> Result<()> {
+        let bytes = encode(saved).map_err(|error| {
+            Error::new(
+                ErrorKind::Unexpected,
+                "plan cache",
+                "the plans cannot be written",
+            )
+            .with_source(error)
+        })?;
+        if bytes.len() > MAX_DOCUMENT_BYTES {
+            return Err(document::too_large("the plan cache"));
+        }
+        self.store.write(bytes).await
+    }
+}
+
+/// Disks block.
+fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> BoxFuture<'static, Result<T>> {
+    Box::pin(async move {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "plan cache",
+                "the disk was not asked to the end",
+            )
+            .with_source(error))
+        })
+    })
 }
 
 fn encode(saved: &Saved) -> serde_json::Result<Vec<u8>> {
@@ -178,11 +284,11 @@ fn decode(bytes: &[u8]) -> Result<Saved, String> {
     serde_json::from_slice(json).map_err(|error| format!("its plans cannot be read: {error}"))
 }
 
-fn broken(path: &Path, why: &str) -> Error {
+fn broken(place: &str, why: &str) -> Error {
     Error::new(
         ErrorKind::InvalidPlan,
         "plan cache",
-        format!("{} is not used: {why}", path.display()),
+        format!("{place} is not used: {why}"),
     )
 }
 
@@ -225,13 +331,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn saved_plans_are_loaded_and_nothing_else_is_left() {
+    fn cache(file: &PlanFile) -> LastKnown {
+        LastKnown::new(Arc::new(file.clone()), file.instance.clone())
+    }
+
+    #[tokio::test]
+    async fn saved_plans_are_loaded_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = LastKnown::new(folder.path().join("deep/er"), "orders-7", "i1").unwrap();
-        assert_eq!(cache.load().unwrap(), None);
-        cache.save(&saved()).unwrap();
-        assert_eq!(cache.load().unwrap(), Some(saved()));
+        let file = PlanFile::new(folder.path().join("deep/er"), "orders-7", "i1").unwrap();
+        let cache = cache(&file);
+        assert_eq!(cache.load().await.unwrap(), None);
+        cache.save(&saved()).await.unwrap();
+        assert_eq!(cache.load().await.unwrap(), Some(saved()));
         assert_eq!(
             fs::read_dir(folder.path().join("deep/er")).unwrap().count(),
             1
@@ -255,20 +366,21 @@ mod tests {
         assert!(decode(&longer).is_err());
     }
 
-    #[test]
-    fn file_of_another_instance_is_refused() {
+    #[tokio::test]
+    async fn file_of_another_instance_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let one = LastKnown::new(folder.path(), "orders-7", "i1").unwrap();
-        one.save(&saved()).unwrap();
-        let other = LastKnown::new(folder.path(), "orders-8", "i2").unwrap();
+        let one = PlanFile::new(folder.path(), "orders-7", "i1").unwrap();
+        cache(&one).save(&saved()).await.unwrap();
+        let other = PlanFile::new(folder.path(), "orders-8", "i2").unwrap();
         fs::copy(one.path(), other.path()).unwrap();
-        assert_eq!(other.load().unwrap_err().kind(), ErrorKind::InvalidPlan);
+        let error = cache(&other).load().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidPlan);
     }
 
     #[test]
     fn instance_name_that_leaves_the_folder_is_invalid_config() {
         for name in ["", "../x", "a/b", ".hidden", "a b", &"x".repeat(101)] {
-            let error = LastKnown::new("folder", name, "i1").unwrap_err();
+            let error = PlanFile::new("folder", name, "i1").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{name}");
         }
     }

@@ -17,8 +17,8 @@ pub use contact::{Contact, ContactState};
 pub use file::FilePlans;
 pub use fixed::FixedPlans;
 #[cfg(feature = "http")]
-pub use http::{HttpPlans, Token, UrlPlans};
-pub use last_known::{LastKnown, Saved};
+pub use http::{HttpPlans, HttpRequest, HttpResponse, HttpTransport, Token, UrlPlans};
+pub use last_known::{LastKnown, PlanFile, PlanStore, Saved};
 pub use session::{CountersFn, Identity, Session, SessionOptions, SessionParts};
 pub use snapshot::{ConsumerRole, InUse, PlanTable, ProducerRole, TopicCell};
 

@@ -10,7 +10,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::{Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
@@ -43,11 +44,10 @@ pub(super) async fn serve(
         tokio::select! {
             accepted = accept => match accepted {
                 Ok((stream, permit)) => {
-                    let connection = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEADERS)
-                        .serve_connection(io_of(stream), TowerToHyperService::new(router.clone()));
-                    let watched = graceful.watch(connection);
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a connection keeps Nagle's delay");
+                    }
+                    let watched = graceful.watch(connection(stream, router.clone()));
                     connections.spawn(async move {
                         if let Err(error) = watched.await {
                             tracing::debug!(%error, "a connection ended early");
@@ -70,11 +70,15 @@ pub(super) async fn serve(
     }
 }
 
-fn io_of(stream: TcpStream) -> TokioIo<TcpStream> {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps Nagle's delay");
-    }
-    TokioIo::new(stream)
+/// One connection, whatever carries it.
+pub(crate) fn connection<I: AsyncRead + AsyncWrite + Unpin + 'static>(
+    io: I,
+    router: Router,
+) -> http1::Connection<TokioIo<I>, TowerToHyperService<Router>> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router))
 }
 
 fn report(error: &io::Error) {

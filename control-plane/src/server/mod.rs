@@ -12,6 +12,7 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use http::connection;
 pub use options::ServeOptions;
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Polls kept open at the same time.
-const MAX_POLLS: usize = 10_000;
+pub(crate) const MAX_POLLS: usize = 10_000;
 /// How long closing the connections to the clusters may take.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Threads of the server's own runtime.

@@ -72,8 +72,21 @@ struct Shared {
     stalled: watch::Sender<bool>,
 }
 
+/// How many calls have felt a fault.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FaultCounts {
+    /// Took longer.
+    pub delayed: u64,
+    /// Waited for a stalled cluster.
+    pub stalled: u64,
+    /// Sends whose fate was not [`SendFate::Passed`].
+    pub sends: u64,
+}
+
 #[derive(Debug)]
 struct State {
+    counts: FaultCounts,
     rules: FaultRules,
     script: VecDeque<SendFate>,
     rng: StdRng,
@@ -86,6 +99,7 @@ impl FaultControl {
         FaultControl {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
+                    counts: FaultCounts::default(),
                     rules: FaultRules::default(),
                     script: VecDeque::new(),
                     rng: StdRng::seed_from_u64(seed),
@@ -93,6 +107,18 @@ impl FaultControl {
                 stalled: watch::Sender::new(false),
             }),
         }
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> FaultRules {
+        self.state().rules.clone()
+    }
+
+    /// How many calls have felt a fault so far.
+    #[must_use]
+    pub fn counts(&self) -> FaultCounts {
+        self.state().counts
     }
 
     /// Replaces the rules, for calls that begin from now on.
@@ -123,20 +149,9 @@ impl FaultControl {
 
     pub(super) fn fate(&self) -> SendFate {
         let state = &mut *self.state();
-        if let Some(fate) = state.script.pop_front() {
-            return fate;
-        }
-        if state.rules.sends.is_empty() {
-            return SendFate::Passed;
-        }
-        let mut draw: f64 = state.rng.random();
-        for (fate, share) in &state.rules.sends {
-            if draw < *share {
-                return *fate;
-            }
-            draw -= share;
-        }
-        SendFate::Passed
+        let fate = state.fate();
+        state.counts.sends += u64::from(fate != SendFate::Passed);
+        fate
     }
 
     fn delay(&self) -> Duration {
@@ -157,7 +172,11 @@ impl FaultControl {
     pub(super) async fn gate(&self) {
         let delay = self.delay();
         if !delay.is_zero() {
+            self.state().counts.delayed += 1;
             sleep(delay).await;
+        }
+        if *self.shared.stalled.borrow() {
+            self.state().counts.stalled += 1;
         }
         let mut stalled = self.shared.stalled.subscribe();
         // The sender lives in `self`, so this cannot fail.
@@ -182,5 +201,24 @@ impl FaultControl {
                 "the cluster is stalled (fault injection)",
             )
         })
+    }
+}
+
+impl State {
+    fn fate(&mut self) -> SendFate {
+        if let Some(fate) = self.script.pop_front() {
+            return fate;
+        }
+        if self.rules.sends.is_empty() {
+            return SendFate::Passed;
+        }
+        let mut draw: f64 = self.rng.random();
+        for (fate, share) in &self.rules.sends {
+            if draw < *share {
+                return *fate;
+            }
+            draw -= share;
+        }
+        SendFate::Passed
     }
 }

@@ -13,7 +13,7 @@ use self::{admin::FaultAdmin, consumer::FaultConsumer, producer::FaultProducer};
 use super::{Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Subscription};
 use crate::{BoxFuture, error::Result};
 
-pub use control::{FaultControl, FaultRules, MAX_DELAY, STALL_TIMEOUT, SendFate};
+pub use control::{FaultControl, FaultCounts, FaultRules, MAX_DELAY, STALL_TIMEOUT, SendFate};
 
 /// Any backend, with faults.
 ///

@@ -2,27 +2,25 @@
 
 mod plan;
 mod sync;
+mod transport;
 
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error as StdError, fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use reqwest::{Method, Response, StatusCode, Url, header};
+use reqwest::{StatusCode, Url, header};
 
+use self::transport::Sockets;
 use crate::{
-    control::{
-        document,
-        wire::{MAX_DOCUMENT_BYTES, Problem},
-    },
+    control::wire::Problem,
     error::{Error, ErrorKind, Result},
 };
 
 pub use plan::UrlPlans;
 pub use sync::HttpPlans;
+pub use transport::{HttpRequest, HttpResponse, HttpTransport};
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an answer may take beyond the wait that was asked for.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// The longest token, in bytes.
@@ -91,20 +89,19 @@ impl Token {
 /// One server, asked with bounds on time and size.
 #[derive(Debug)]
 struct Fetcher {
-    client: reqwest::Client,
+    transport: Arc<dyn HttpTransport>,
     url: Url,
     token: Token,
 }
 
-struct Fetched {
-    status: StatusCode,
-    etag: Option<header::HeaderValue>,
-    body: Vec<u8>,
-}
-
 impl Fetcher {
     /// `path` is added to the address; without it the address is taken as it is.
-    fn new(address: &str, path: Option<&str>, token: Token) -> Result<Fetcher> {
+    fn new(
+        address: &str,
+        path: Option<&str>,
+        token: Token,
+        transport: Option<Arc<dyn HttpTransport>>,
+    ) -> Result<Fetcher> {
         let invalid = |why: String| {
             Error::new(
                 ErrorKind::InvalidConfig,
@@ -145,89 +142,42 @@ impl Fetcher {
             }
             other => return Err(invalid(format!("has the scheme {other:?}"))),
         }
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect would take the token, and the registration, somewhere else.
-            .redirect(reqwest::redirect::Policy::none())
-            // A control plane is inside; a proxy for the way outside does not know it.
-            .no_proxy()
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| invalid(format!("cannot be used: {error}")))?;
-        Ok(Fetcher { client, url, token })
+        let transport = match transport {
+            Some(transport) => transport,
+            None => {
+                let sockets = Sockets::new();
+                Arc::new(sockets.map_err(|error| invalid(format!("cannot be used: {error}")))?)
+            }
+        };
+        Ok(Fetcher {
+            transport,
+            url,
+            token,
+        })
     }
 
     /// Gives success and 304; everything else is an error.
     async fn fetch(
         &self,
-        method: Method,
+        method: &str,
         wait: Duration,
         etag: Option<header::HeaderValue>,
         body: Option<Vec<u8>>,
-    ) -> Result<Fetched> {
-        let mut request = self
-            .client
-            .request(method, self.url.clone())
-            .timeout(wait + ANSWER_MARGIN)
-            .header(header::ACCEPT, "application/json");
+    ) -> Result<HttpResponse> {
+        let timeout = wait + ANSWER_MARGIN;
+        let mut request = HttpRequest::new(method, self.url.as_str(), body, timeout)?;
         if let Some(token) = self.token.read().await? {
-            request = request.bearer_auth(token);
+            request = request.with_bearer(&token)?;
         }
         if let Some(etag) = etag {
-            request = request.header(header::IF_NONE_MATCH, etag);
+            request.headers.insert(header::IF_NONE_MATCH, etag);
         }
-        if let Some(body) = body {
-            request = request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body);
-        }
-        let mut response = request.send().await.map_err(|error| self.failed(error))?;
-        let status = response.status();
-        let etag = response.headers().get(header::ETAG).cloned();
-        let body = self.read(&mut response).await?;
+        let response = self.transport.exchange(request).await?;
+        let status = response.status;
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
-            return Ok(Fetched { status, etag, body });
+            return Ok(response);
         }
-        Err(self.refused(status, &body))
-    }
-
-    /// Counts before it keeps.
-    async fn read(&self, response: &mut Response) -> Result<Vec<u8>> {
-        let limit = MAX_DOCUMENT_BYTES;
-        if response
-            .content_length()
-            .is_some_and(|length| length > limit as u64)
-        {
-            return Err(document::too_large(self.url.as_str()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
-            if body.len() + chunk.len() > limit {
-                return Err(document::too_large(self.url.as_str()));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-
-    fn failed(&self, error: reqwest::Error) -> Error {
-        let error = error.without_url();
-        let (kind, what) = if error.is_timeout() {
-            (ErrorKind::Timeout, "did not answer in time")
-        } else if error.is_connect() {
-            (ErrorKind::Unavailable, "cannot be reached")
-        } else if error.is_builder() {
-            (ErrorKind::InvalidConfig, "cannot be asked")
-        } else {
-            (ErrorKind::Unavailable, "gave no whole HTTP answer")
-        };
-        // The cause is what helps ("connection refused"); the outer texts only say that a request failed.
-        let mut cause: &dyn StdError = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        let message = format!("{} {what}: {cause}", self.url);
-        Error::new(kind, "sync", message).with_source(error)
+        Err(self.refused(status, &response.body))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Error {

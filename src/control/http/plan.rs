@@ -1,13 +1,16 @@
 //! `GET /v1/plan`, or the same document from any static server.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use reqwest::{Method, StatusCode, header::HeaderValue};
+use reqwest::{
+    StatusCode,
+    header::{ETAG, HeaderValue},
+};
 
-use super::{Fetcher, Token};
+use super::{Fetcher, HttpTransport, Token};
 use crate::{
     BoxFuture,
     control::{
@@ -42,11 +45,34 @@ impl UrlPlans {
     /// # Errors
     /// `InvalidConfig` when the address cannot be used, `Unsupported` for `https` without the cargo feature.
     pub fn new(address: &str, token: Token, every: Duration) -> Result<Self> {
+        Ok(UrlPlans::with(
+            Fetcher::new(address, None, token, None)?,
+            every,
+        ))
+    }
+
+    /// As [`Self::new`], over a transport of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn over(
+        transport: Arc<dyn HttpTransport>,
+        address: &str,
+        token: Token,
+        every: Duration,
+    ) -> Result<Self> {
+        Ok(UrlPlans::with(
+            Fetcher::new(address, None, token, Some(transport))?,
+            every,
+        ))
+    }
+
+    fn with(fetcher: Fetcher, every: Duration) -> Self {
         let reader = UrlReader {
-            fetcher: Fetcher::new(address, None, token)?,
+            fetcher,
             read: Mutex::default(),
         };
-        Ok(UrlPlans(Watched::new(reader, every)))
+        UrlPlans(Watched::new(reader, every))
     }
 }
 
@@ -67,13 +93,13 @@ impl ReadDocument for UrlReader {
             let etag = seen.as_ref().and_then(|seen| seen.etag.clone());
             let fetched = self
                 .fetcher
-                .fetch(Method::GET, Duration::ZERO, etag, None)
+                .fetch("GET", Duration::ZERO, etag, None)
                 .await?;
             if fetched.status == StatusCode::NOT_MODIFIED && seen.is_some() {
                 return Ok(None);
             }
             let now = Seen {
-                etag: fetched.etag,
+                etag: fetched.headers.get(ETAG).cloned(),
                 checksum: crc32fast::hash(&fetched.body),
                 bytes: fetched.body.len(),
             };

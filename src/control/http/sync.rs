@@ -1,10 +1,8 @@
 //! `POST /v1/sync`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use reqwest::Method;
-
-use super::{Fetcher, Token};
+use super::{Fetcher, HttpTransport, Token};
 use crate::{
     BoxFuture,
     control::{
@@ -26,7 +24,16 @@ impl HttpPlans {
     /// # Errors
     /// `InvalidConfig` when the address cannot be used, `Unsupported` for `https` without the cargo feature.
     pub fn new(address: &str, token: Token) -> Result<Self> {
-        let fetcher = Fetcher::new(address, Some("/v1/sync"), token)?;
+        let fetcher = Fetcher::new(address, Some("/v1/sync"), token, None)?;
+        Ok(HttpPlans { fetcher })
+    }
+
+    /// As [`Self::new`], over a transport of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn over(transport: Arc<dyn HttpTransport>, address: &str, token: Token) -> Result<Self> {
+        let fetcher = Fetcher::new(address, Some("/v1/sync"), token, Some(transport))?;
         Ok(HttpPlans { fetcher })
     }
 }
@@ -45,7 +52,7 @@ impl PlanSource for HttpPlans {
             let wait = Duration::from_millis(request.wait_ms);
             let fetched = self
                 .fetcher
-                .fetch(Method::POST, wait, None, Some(body))
+                .fetch("POST", wait, None, Some(body))
                 .await?;
             serde_json::from_slice(&fetched.body).map_err(|error| {
                 Error::new(

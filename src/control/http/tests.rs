@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     control::{
         PlanSource,
-        wire::{SyncRequest, SyncResponse, VERSION},
+        wire::{MAX_DOCUMENT_BYTES, SyncRequest, SyncResponse, VERSION},
     },
     side::Revision,
 };

@@ -47,11 +47,8 @@ async fn run(last_known: LastKnown, mut changes: watch::Receiver<Option<Saved>>)
         let Some(saved) = changes.borrow_and_update().clone() else {
             continue;
         };
-        let last_known = last_known.clone();
-        match tokio::task::spawn_blocking(move || last_known.save(&saved)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the last good plans were not written"),
-            Err(error) => tracing::warn!(%error, "the last good plans were not written"),
+        if let Err(error) = last_known.save(&saved).await {
+            tracing::warn!(%error, "the last good plans were not written");
         }
     }
 }

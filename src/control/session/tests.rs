@@ -7,7 +7,7 @@ use crate::{
     BoxFuture,
     clock::TokioClock,
     control::{
-        FixedPlans,
+        FixedPlans, PlanFile,
         wire::{PlanDocument, SyncRequest, SyncResponse, VERSION},
     },
     side::Revision,
@@ -153,7 +153,8 @@ impl Rig {
     }
 
     fn cache_in(&mut self, folder: &std::path::Path) -> LastKnown {
-        let cache = LastKnown::new(folder, "orders-7", "i1").unwrap();
+        let file = PlanFile::new(folder, "orders-7", "i1").unwrap();
+        let cache = LastKnown::new(Arc::new(file), "orders-7");
         self.parts.as_mut().unwrap().last_known = Some(cache.clone());
         cache
     }
@@ -490,7 +491,7 @@ async fn plans_on_disk_start_a_client_without_contact_and_give_way_to_the_first_
     let cache = first.cache_in(folder.path());
     let session = first.start().await.unwrap();
     session.leave(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(cache.load().unwrap().unwrap().epoch, 3);
+    assert_eq!(cache.load().await.unwrap().unwrap().epoch, 3);
 
     let script = Script::new([
         Step::Fail(ErrorKind::Unavailable),
@@ -530,6 +531,7 @@ async fn mode_stop_started_from_disk_refuses_sends_until_there_is_contact() {
             epoch: 1,
             plans: answer(1, 5, 0, [plan("orders", 5, 0, Stage::DualRead)]).plans,
         })
+        .await
         .unwrap();
     let _session = rig.start().await.unwrap();
     assert_eq!(
@@ -545,8 +547,9 @@ async fn broken_plans_on_disk_are_not_used() {
         Script::new([Step::Fail(ErrorKind::PermissionDenied)]),
         SessionOptions::default(),
     );
-    let cache = rig.cache_in(folder.path());
-    std::fs::write(cache.path(), "crossfade-plans 1 2 00000000\n{}").unwrap();
+    rig.cache_in(folder.path());
+    let file = folder.path().join("orders-7.plans");
+    std::fs::write(file, "crossfade-plans 1 2 00000000\n{}").unwrap();
     let error = rig.start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(rig.table.cells().is_empty());

@@ -134,19 +134,14 @@ impl Worker {
     }
 
     async fn start_from_disk(&mut self, why: &Error) -> bool {
-        let Some(last_known) = self.last_known.clone() else {
+        let Some(last_known) = &self.last_known else {
             return false;
         };
-        let loaded = tokio::task::spawn_blocking(move || last_known.load()).await;
-        let saved = match loaded {
-            Ok(Ok(Some(saved))) => saved,
-            Ok(Ok(None)) => return false,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the plans on disk are not used");
-                return false;
-            }
+        let saved = match last_known.load().await {
+            Ok(Some(saved)) => saved,
+            Ok(None) => return false,
             Err(error) => {
-                tracing::warn!(%error, "the plans on disk could not be read");
+                tracing::warn!(%error, "the plans on disk are not used");
                 return false;
             }
         };
