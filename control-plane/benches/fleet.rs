@@ -14,7 +14,7 @@ use std::{
 
 use crossfade::{
     Client, Consumer, Producer,
-    backend::{Backend, Subscription, memory::MemoryCluster},
+    backend::{Subscription, memory::MemoryCluster},
     stage::Stage,
 };
 use crossfade_control_plane::{Operator, ServeOptions, Server};
