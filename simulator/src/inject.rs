@@ -169,7 +169,9 @@ fn on_instance(world: &mut World, fault: Fault, victim: usize, side: Side, rando
             }
         }
         Fault::ClockSkew => match random.random_bool(0.7) {
-            true => one.clock.set(random.random_range(900..=1_100), Duration::ZERO),
+            true => one
+                .clock
+                .set(random.random_range(900..=1_100), Duration::ZERO),
             false => {
                 let jump = Duration::from_millis(random.random_range(100..8_000));
                 one.clock.set(1_000, jump);

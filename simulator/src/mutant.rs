@@ -30,12 +30,7 @@ pub(crate) struct Mutant {
 }
 
 impl Mutant {
-    pub(crate) fn new(
-        mutation: Mutation,
-        side: Side,
-        inner: Arc<dyn Backend>,
-        seed: u64,
-    ) -> Self {
+    pub(crate) fn new(mutation: Mutation, side: Side, inner: Arc<dyn Backend>, seed: u64) -> Self {
         Mutant {
             mutation,
             side,

@@ -76,11 +76,10 @@ impl FromStr for Mutation {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut all = Mutation::ALL.into_iter();
-        all.find(|mutation| mutation.name() == text)
-            .ok_or_else(|| {
-                let names = Mutation::ALL.map(Mutation::name).join(", ");
-                format!("{text:?} is no mutation: {names}")
-            })
+        all.find(|mutation| mutation.name() == text).ok_or_else(|| {
+            let names = Mutation::ALL.map(Mutation::name).join(", ");
+            format!("{text:?} is no mutation: {names}")
+        })
     }
 }
 

@@ -7,9 +7,7 @@ use crossfade::{
     control::{HttpRequest, HttpTransport},
     stage::Stage,
 };
-use crossfade_control_plane::coordinator::{
-    Command, InstanceView, Refusal, Terms, TopicView,
-};
+use crossfade_control_plane::coordinator::{Command, InstanceView, Refusal, Terms, TopicView};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -55,7 +53,9 @@ impl Desk {
             return self.caller()?.command("operator", command).await;
         };
         let (path, body) = match command {
-            Command::Advance { to, terms, .. } => ("advance", json!({"to": to, "wait": terms.wait})),
+            Command::Advance { to, terms, .. } => {
+                ("advance", json!({"to": to, "wait": terms.wait}))
+            }
             Command::Rollback { to, terms, .. } => {
                 ("rollback", json!({"to": to, "wait": terms.wait}))
             }
@@ -69,7 +69,9 @@ impl Desk {
             other => unreachable!("no operator here asks for {other:?}"),
         };
         let path = format!("/v1/topics/{TOPIC}/{path}");
-        ask::<Value>(http, "POST", &path, Some(body)).await.map(drop)
+        ask::<Value>(http, "POST", &path, Some(body))
+            .await
+            .map(drop)
     }
 
     pub(crate) async fn view(&self) -> Option<TopicView> {

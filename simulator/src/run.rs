@@ -12,12 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    effect::FaultSet,
-    fault::Fault,
-    http::HttpReport,
-    inject,
-    mutation::Mutation,
-    world::World,
+    effect::FaultSet, fault::Fault, http::HttpReport, inject, mutation::Mutation, world::World,
 };
 
 /// How long everything may take to come to rest once the faults are healed.
@@ -96,7 +91,11 @@ impl Outcome {
     #[must_use]
     pub fn both_touched(&self, [first, second]: [Fault; 2]) -> bool {
         let least = 1 + u64::from(first == second);
-        let touched = |fault| self.effects.get(&fault).is_some_and(|count| *count >= least);
+        let touched = |fault| {
+            self.effects
+                .get(&fault)
+                .is_some_and(|count| *count >= least)
+        };
         self.in_time == [true, true] && touched(first) && touched(second)
     }
 }

@@ -42,7 +42,11 @@ impl World {
 
     /// Keeps what was counted of an instance whose place is taken.
     pub(crate) fn retire(&mut self, instance: usize) {
-        for counts in self.instances[instance].ways.each_ref().map(FaultControl::counts) {
+        for counts in self.instances[instance]
+            .ways
+            .each_ref()
+            .map(FaultControl::counts)
+        {
             self.effects.add(Fault::BrokerCut, counts.stalled);
             self.effects.add(Fault::BrokerAnswersCut, counts.sends);
         }

@@ -141,8 +141,8 @@ impl World {
             ("billing-b", Job::Consume(GROUPS[0]), "stop"),
             ("search-a", Job::Consume(GROUPS[1]), "continue"),
         ];
-        let instances =
-            fleet.map(|(name, job, mode)| Instance::new(name, job, mode, &effects, random.random()));
+        let instances = fleet
+            .map(|(name, job, mode)| Instance::new(name, job, mode, &effects, random.random()));
         let forgets = match mutation {
             Some(Mutation::StoreForgets) => FORGETS,
             _ => 0,
@@ -227,9 +227,7 @@ impl World {
             Ok(embedded) => {
                 self.record.note("control-plane", "starts");
                 let endpoint = embedded.endpoint(http::tokens());
-                self.ground
-                    .address
-                    .set(Some((embedded.caller(), endpoint)));
+                self.ground.address.set(Some((embedded.caller(), endpoint)));
                 self.control_plane = Some(embedded);
             }
             Err(error) => self
@@ -364,7 +362,8 @@ impl World {
         if !self.missing.is_empty() {
             let instances = self.desk.instances().await;
             let effects = &self.effects;
-            self.missing.retain(|missing| !missing.is_found(&instances, effects));
+            self.missing
+                .retain(|missing| !missing.is_found(&instances, effects));
         }
         let blocked = view.map(|view| {
             let lost = view.gates.iter().filter(|gate| !gate.passed);

@@ -67,7 +67,9 @@ impl FromStr for StepArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let [from, to, first, second, attempt] = text.split(':').collect::<Vec<_>>()[..] else {
-            return Err("FROM:TO:FAULT:FAULT:ATTEMPT, such as source_only:dual_read:crash:stall:0".into());
+            return Err(
+                "FROM:TO:FAULT:FAULT:ATTEMPT, such as source_only:dual_read:crash:stall:0".into(),
+            );
         };
         let stage = |text: &str| {
             let mut all = Stage::ALL.into_iter();
@@ -78,7 +80,9 @@ impl FromStr for StepArg {
             from: stage(from)?,
             to: stage(to)?,
             faults: [first.parse()?, second.parse()?],
-            attempt: attempt.parse().map_err(|_| format!("{attempt:?} is no number"))?,
+            attempt: attempt
+                .parse()
+                .map_err(|_| format!("{attempt:?} is no number"))?,
         }))
     }
 }

@@ -50,10 +50,7 @@ impl PlanSource for HttpPlans {
                 .with_source(error)
             })?;
             let wait = Duration::from_millis(request.wait_ms);
-            let fetched = self
-                .fetcher
-                .fetch("POST", wait, None, Some(body))
-                .await?;
+            let fetched = self.fetcher.fetch("POST", wait, None, Some(body)).await?;
             serde_json::from_slice(&fetched.body).map_err(|error| {
                 Error::new(
                     ErrorKind::InvalidPlan,
