@@ -12,14 +12,20 @@ mod situation;
 
 use std::{
     env,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crossfade_rocketmq::{Admin, Client, ClientOptions};
+use crossfade_rocketmq::{
+    Admin, Client, ClientOptions, MessageQueue,
+    admin::{GroupConfig, TopicConfig},
+};
 use tokio::task::JoinSet;
 
 use crate::situation::{Cluster, Outcome, run};
 
+/// For the brokers' dispatch, and for a retry to fall due.
+const WAIT: Duration = Duration::from_secs(60);
 /// At the same time on one cluster.
 const AT_ONCE: usize = 40;
 
@@ -79,6 +85,70 @@ async fn random_situations_are_never_called_drained_too_early_and_always_at_last
     assert_eq!(all.counted_too_few, 0, "{:?}", all.examples);
     assert_eq!(all.never_drained, 0, "{:?}", all.examples);
     assert!(all.looks_while_owed > 0 && all.situations >= situations / 2 * 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retries_of_a_groups_other_topic_are_not_owed_by_this_one() {
+    for name in ["CROSSFADE_TEST_SOURCE", "CROSSFADE_TEST_TARGET"] {
+        let Some(cluster) = cluster(name).await else {
+            return;
+        };
+        let (admin, client) = (&cluster.admin, &cluster.client);
+        let master = &cluster.masters[0];
+        let topics = ["one", "two"].map(|topic| format!("drain-{}-{topic}", cluster.stamp));
+        let group: Arc<str> = format!("drain-{}-both", cluster.stamp).into();
+        admin.create_group(&GroupConfig::new(&group)).await.unwrap();
+        // One of the first topic and two of the second are given back, and come again in the retry topic after a second.
+        for (topic, count) in topics.iter().zip(1..) {
+            admin
+                .create_topic(&TopicConfig::new(topic, 1))
+                .await
+                .unwrap();
+            for number in 0..count {
+                let body = format!("{topic}-{number}");
+                raw::send_plain(client, &master.address, topic, 0, &body).await;
+            }
+            admin.wait_for_dispatch(WAIT).await.unwrap();
+            let queue = MessageQueue {
+                topic: topic.as_str().into(),
+                broker: Arc::clone(&master.broker),
+                queue: 0,
+            };
+            let messages = raw::pull(client, &master.address, &group, &queue, 0).await;
+            assert_eq!(messages.len(), count);
+            for message in &messages {
+                let address = &master.address;
+                assert!(raw::give_back(client, address, &group, topic, message).await);
+            }
+            admin
+                .commit_offset(&master.address, &group, topic, 0, count as u64)
+                .await
+                .unwrap();
+        }
+        let groups = [Arc::clone(&group)];
+        let due = Instant::now() + WAIT;
+        for (topic, count) in topics.iter().zip(1_u64..) {
+            let configs = admin.topic_configs(topic).await.unwrap();
+            loop {
+                let owed = admin.owed(topic, &groups, &configs, WAIT).await.unwrap();
+                let owed = &owed[&group];
+                // One that falls due while it is looked at may count twice.
+                assert!(owed.total() >= count, "{topic}: {owed:?}");
+                // All of them are due: those of both topics wait in the one retry topic.
+                if owed.delayed == 0 && owed.offsets.owed() == 3 {
+                    assert_eq!((owed.total(), owed.retry_of_others), (count, 3 - count));
+                    break;
+                }
+                assert!(Instant::now() < due, "{topic}: {owed:?}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        admin.delete_group(&group).await.unwrap();
+        let retry = format!("%RETRY%{group}");
+        for topic in topics.iter().chain([&retry]) {
+            admin.delete_topic(topic).await.unwrap();
+        }
+    }
 }
 
 async fn on(cluster: Cluster, situations: u64, seed: u64) -> Outcome {
