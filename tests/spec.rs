@@ -197,7 +197,12 @@ fn plans_are_adopted_or_refused_as_the_vectors_say() {
         let document =
             serde_json::json!({"version": 1, "revision": 9, "plans": [row.plan, spec.current]});
         let document: PlanDocument = serde_json::from_value(document).unwrap();
-        assert_eq!(document.plans, [spec.current.clone()], "{}", row.name);
+        assert_eq!(
+            document.plans,
+            std::slice::from_ref(&spec.current),
+            "{}",
+            row.name
+        );
         assert_eq!(document.malformed.len(), 1, "{}", row.name);
     }
 }

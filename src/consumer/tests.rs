@@ -560,7 +560,6 @@ async fn full_store_stops_the_side_counts_it_and_goes_on_when_keys_are_old() {
     let store = Arc::new(MemoryDedup::new(MemoryDedupOptions {
         window: Duration::from_secs(60),
         max_keys: 16,
-        ..MemoryDedupOptions::default()
     }));
     let options = ConsumerOptions::default();
     let consumer = world.consumer_with(world.pair(), Arc::clone(&store) as _, options);

@@ -1,15 +1,22 @@
 //! Counters and latencies per topic, side and revision.
 
+mod latency;
 mod prometheus;
+mod revisions;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use hdrhistogram::Histogram;
-
+use self::{
+    latency::Latencies,
+    revisions::{ByRevision, Row},
+};
 use crate::{
     control::wire::Counters,
     side::{Revision, Side},
@@ -17,7 +24,9 @@ use crate::{
 
 /// Revisions of one topic that keep counters of their own; the oldest are added up into the one after them.
 pub const MAX_REVISIONS: usize = 32;
-/// Latencies are kept from 1 µs to this, with two significant digits; a longer one counts as this one.
+/// The same for latencies, which take 6 KiB for each side and kind that is used.
+pub const MAX_LATENCY_REVISIONS: usize = 4;
+/// Latencies are kept from 1 µs to this, to 3 %; a longer one counts as this one.
 pub const LONGEST_LATENCY: Duration = Duration::from_secs(60);
 
 /// All topics of one client.
@@ -73,31 +82,27 @@ impl Registry {
     }
 }
 
-/// One topic's counters and latencies. Every record is one short lock and no allocation, except for the first of a revision.
+/// One topic's counters and latencies. A record takes no lock and no memory, except for the first of a revision.
 #[derive(Debug)]
 pub struct TopicMetrics {
     topic: Arc<str>,
-    inner: Mutex<Inner>,
+    counters: ByRevision<CounterRow>,
+    latencies: ByRevision<LatencyRow>,
+    events: [[AtomicU64; EVENTS]; 2],
 }
 
-#[derive(Debug)]
-struct Inner {
-    revisions: VecDeque<Counters>,
-    extra: [Extra; 2],
-    send: [Histogram<u32>; 2],
-    handle: [Histogram<u32>; 2],
+#[derive(Debug, Default)]
+struct CounterRow {
+    sent: [AtomicU64; 2],
+    send_errors: [AtomicU64; 2],
+    handled: [AtomicU64; 2],
+    duplicates: [AtomicU64; 2],
 }
 
-/// What is counted by side only.
-#[derive(Clone, Copy, Debug, Default)]
-struct Extra {
-    retries: u64,
-    rerouted: u64,
-    failed_over: u64,
-    nacks: u64,
-    set_aside: u64,
-    stale_acks: u64,
-    dedup_full: u64,
+#[derive(Debug, Default)]
+struct LatencyRow {
+    send: [Latencies; 2],
+    handle: [Latencies; 2],
 }
 
 /// Something that is counted by side only.
@@ -119,121 +124,110 @@ pub enum Event {
     DedupFull,
 }
 
+/// How many kinds there are.
+const EVENTS: usize = Event::DedupFull as usize + 1;
+
 impl TopicMetrics {
     fn new(topic: Arc<str>) -> Self {
-        let longest = u64::try_from(LONGEST_LATENCY.as_micros()).unwrap_or(u64::MAX);
-        let empty = || Histogram::new_with_bounds(1, longest, 2).expect("the bounds are in order");
         TopicMetrics {
             topic,
-            inner: Mutex::new(Inner {
-                revisions: VecDeque::with_capacity(MAX_REVISIONS + 1),
-                extra: [Extra::default(); 2],
-                send: [empty(), empty()],
-                handle: [empty(), empty()],
-            }),
+            counters: ByRevision::new(MAX_REVISIONS),
+            latencies: ByRevision::new(MAX_LATENCY_REVISIONS),
+            events: Default::default(),
         }
     }
 
     /// A send succeeded.
     pub fn sent(&self, revision: Revision, side: Side, latency: Duration) {
-        let mut inner = self.lock();
-        inner.at(&self.topic, revision).sent[side.index()] += 1;
-        record(&mut inner.send[side.index()], latency);
+        let side = side.index();
+        self.counters.count(revision, |row| add(&row.sent[side]));
+        self.latencies
+            .count(revision, |row| row.send[side].record(latency));
     }
 
     /// A send ended with an error.
     pub fn send_failed(&self, revision: Revision, side: Side) {
-        self.lock().at(&self.topic, revision).send_errors[side.index()] += 1;
+        self.counters
+            .count(revision, |row| add(&row.send_errors[side.index()]));
     }
 
     /// A handler succeeded; `latency` is from the delivery to the ack.
     pub fn handled(&self, revision: Revision, side: Side, latency: Duration) {
-        let mut inner = self.lock();
-        inner.at(&self.topic, revision).handled[side.index()] += 1;
-        record(&mut inner.handle[side.index()], latency);
+        let side = side.index();
+        self.counters.count(revision, |row| add(&row.handled[side]));
+        self.latencies
+            .count(revision, |row| row.handle[side].record(latency));
     }
 
     /// A duplicate was dropped before its handler.
     pub fn duplicate(&self, revision: Revision, side: Side) {
-        self.lock().at(&self.topic, revision).duplicates[side.index()] += 1;
+        self.counters
+            .count(revision, |row| add(&row.duplicates[side.index()]));
     }
 
     /// Counts an event.
     pub fn event(&self, event: Event, side: Side) {
-        let mut inner = self.lock();
-        let extra = &mut inner.extra[side.index()];
-        let count = match event {
-            Event::Retry => &mut extra.retries,
-            Event::Rerouted => &mut extra.rerouted,
-            Event::FailedOver => &mut extra.failed_over,
-            Event::Nack => &mut extra.nacks,
-            Event::SetAside => &mut extra.set_aside,
-            Event::StaleAck => &mut extra.stale_acks,
-            Event::DedupFull => &mut extra.dedup_full,
-        };
-        *count += 1;
+        add(&self.events[side.index()][event as usize]);
     }
 
     /// The totals by revision.
     #[must_use]
     pub fn counters(&self) -> Vec<Counters> {
-        let inner = self.lock();
-        let mut rows: Vec<Counters> = inner.revisions.iter().cloned().collect();
+        let rows = self.counters.all();
+        let mut rows: Vec<_> = rows
+            .iter()
+            .map(|(revision, row)| Counters {
+                topic: Arc::clone(&self.topic),
+                revision: *revision,
+                sent: totals(&row.sent),
+                send_errors: totals(&row.send_errors),
+                retries: [0; 2],
+                handled: totals(&row.handled),
+                duplicates: totals(&row.duplicates),
+            })
+            .collect();
         if let Some(last) = rows.last_mut() {
-            last.retries = inner.extra.map(|extra| extra.retries);
+            last.retries = self.events(Event::Retry);
         }
         rows
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn events(&self, event: Event) -> [u64; 2] {
+        [0, 1].map(|side| self.events[side][event as usize].load(Ordering::Relaxed))
     }
 }
 
-impl Inner {
-    /// The counters of a revision. Nearly always it is the last one.
-    fn at(&mut self, topic: &Arc<str>, revision: Revision) -> &mut Counters {
-        let place = match self
-            .revisions
-            .iter()
-            .rposition(|row| row.revision <= revision)
-        {
-            Some(place) if self.revisions[place].revision == revision => place,
-            before => {
-                let place = before.map_or(0, |place| place + 1);
-                let row = Counters {
-                    topic: Arc::clone(topic),
-                    revision,
-                    ..Counters::default()
-                };
-                self.revisions.insert(place, row);
-                self.fold(place)
-            }
-        };
-        &mut self.revisions[place]
-    }
-
-    /// Keeps the number of rows bounded; answers where the row at `place` is now.
-    fn fold(&mut self, place: usize) -> usize {
-        if self.revisions.len() <= MAX_REVISIONS {
-            return place;
-        }
-        if let (Some(oldest), Some(next)) = (self.revisions.pop_front(), self.revisions.front_mut())
-        {
-            for side in Side::BOTH.map(Side::index) {
-                next.sent[side] += oldest.sent[side];
-                next.send_errors[side] += oldest.send_errors[side];
-                next.handled[side] += oldest.handled[side];
-                next.duplicates[side] += oldest.duplicates[side];
+impl Row for CounterRow {
+    fn move_into(&self, other: &Self) {
+        let pairs = [
+            (&self.sent, &other.sent),
+            (&self.send_errors, &other.send_errors),
+            (&self.handled, &other.handled),
+            (&self.duplicates, &other.duplicates),
+        ];
+        for (from, to) in pairs {
+            for (from, to) in from.iter().zip(to) {
+                to.fetch_add(from.swap(0, Ordering::Relaxed), Ordering::Relaxed);
             }
         }
-        place.saturating_sub(1)
     }
 }
 
-fn record(histogram: &mut Histogram<u32>, latency: Duration) {
-    let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-    histogram.saturating_record(micros.max(1));
+impl Row for LatencyRow {
+    fn move_into(&self, other: &Self) {
+        for side in [0, 1] {
+            self.send[side].move_into(&other.send[side]);
+            self.handle[side].move_into(&other.handle[side]);
+        }
+    }
+}
+
+fn add(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+fn totals(counts: &[AtomicU64; 2]) -> [u64; 2] {
+    [0, 1].map(|side| counts[side].load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -281,6 +275,30 @@ mod tests {
         );
         assert!(text.contains(r#"crossfade_nacks_total{topic="or\"ders\\",side="target"} 1"#));
         assert!(text.contains("# TYPE crossfade_send_seconds summary"));
+        let count =
+            r#"crossfade_send_seconds_count{topic="or\"ders\\",side="source",revision="7"} 1"#;
+        assert!(text.contains(count), "{text}");
         assert!(text.contains("# TYPE crossfade_dedup_keys gauge\ncrossfade_dedup_keys 3\n"));
+    }
+
+    #[test]
+    fn latencies_are_kept_for_a_few_revisions_and_none_is_forgotten() {
+        let registry = Registry::default();
+        let metrics = registry.topic(&"orders".into());
+        for revision in 1..=100 {
+            metrics.sent(Revision(revision), Side::Source, Duration::from_millis(2));
+            metrics.handled(Revision(revision), Side::Target, Duration::from_millis(9));
+        }
+        let text = registry.prometheus(&[]);
+        for (name, side) in [("send", "source"), ("handle", "target")] {
+            let prefix = format!("crossfade_{name}_seconds_count");
+            let counts: Vec<u64> = text
+                .lines()
+                .filter(|line| line.starts_with(&prefix) && line.contains(side))
+                .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+                .collect();
+            assert_eq!(counts.len(), MAX_LATENCY_REVISIONS, "{text}");
+            assert_eq!(counts.iter().sum::<u64>(), 100);
+        }
     }
 }

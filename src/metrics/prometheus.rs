@@ -2,17 +2,18 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use hdrhistogram::Histogram;
-
-use super::{Extra, Inner, TopicMetrics};
+use super::{
+    Event, LatencyRow, TopicMetrics,
+    latency::{Latencies, Snapshot},
+};
 use crate::{control::wire::Counters, side::Side};
 
 type ByRevision = (&'static str, &'static str, fn(&Counters) -> &[u64; 2]);
-type BySide = (&'static str, &'static str, fn(&Extra) -> u64);
+type BySide = (&'static str, &'static str, Event);
 type Latency = (
     &'static str,
     &'static str,
-    fn(&Inner) -> &[Histogram<u32>; 2],
+    fn(&LatencyRow) -> &[Latencies; 2],
 );
 
 const BY_REVISION: [ByRevision; 4] = [
@@ -42,35 +43,37 @@ const BY_SIDE: [BySide; 7] = [
     (
         "crossfade_send_retries_total",
         "Sends tried again on the same side.",
-        |row| row.retries,
+        Event::Retry,
     ),
     (
         "crossfade_send_rerouted_total",
         "Sends refused by a seal that went out elsewhere.",
-        |row| row.rerouted,
+        Event::Rerouted,
     ),
     (
         "crossfade_send_failed_over_total",
         "Definite failures taken by the other side.",
-        |row| row.failed_over,
+        Event::FailedOver,
     ),
-    ("crossfade_nacks_total", "Deliveries given back.", |row| {
-        row.nacks
-    }),
+    (
+        "crossfade_nacks_total",
+        "Deliveries given back.",
+        Event::Nack,
+    ),
     (
         "crossfade_set_aside_total",
         "Deliveries that waited for a claim.",
-        |row| row.set_aside,
+        Event::SetAside,
     ),
     (
         "crossfade_stale_acks_total",
         "Acks after the queue had gone to another member.",
-        |row| row.stale_acks,
+        Event::StaleAck,
     ),
     (
         "crossfade_dedup_full_total",
         "Tries to claim a key while the deduplication store was full.",
-        |row| row.dedup_full,
+        Event::DedupFull,
     ),
 ];
 
@@ -78,12 +81,12 @@ const LATENCIES: [Latency; 2] = [
     (
         "crossfade_send_seconds",
         "From the call of send to the broker's answer.",
-        |inner| &inner.send,
+        |row| &row.send,
     ),
     (
         "crossfade_handle_seconds",
         "From the delivery to the ack.",
-        |inner| &inner.handle,
+        |row| &row.handle,
     ),
 ];
 
@@ -105,13 +108,11 @@ pub(super) fn render(topics: &[Arc<TopicMetrics>]) -> String {
             }
         }
     }
-    for (name, help, pick) in BY_SIDE {
+    for (name, help, event) in BY_SIDE {
         header(&mut out, name, help, "counter");
         for topic in topics {
             let label = escape(&topic.topic);
-            let extra = topic.lock().extra;
-            for side in Side::BOTH {
-                let count = pick(&extra[side.index()]);
+            for (side, count) in Side::BOTH.into_iter().zip(topic.events(event)) {
                 let _ = writeln!(out, "{name}{{topic=\"{label}\",side=\"{side}\"}} {count}");
             }
         }
@@ -120,15 +121,12 @@ pub(super) fn render(topics: &[Arc<TopicMetrics>]) -> String {
         header(&mut out, name, help, "summary");
         for topic in topics {
             let label = escape(&topic.topic);
-            let inner = topic.lock();
-            for side in Side::BOTH {
-                let histogram = &pick(&inner)[side.index()];
-                summary(
-                    &mut out,
-                    name,
-                    &format!("topic=\"{label}\",side=\"{side}\""),
-                    histogram,
-                );
+            for (revision, row) in topic.latencies.all() {
+                for (side, latencies) in Side::BOTH.into_iter().zip(pick(&row)) {
+                    let labels =
+                        format!("topic=\"{label}\",side=\"{side}\",revision=\"{revision}\"");
+                    summary(&mut out, name, &labels, &latencies.read());
+                }
             }
         }
     }
@@ -145,13 +143,17 @@ fn header(out: &mut String, name: &str, help: &str, kind: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn summary(out: &mut String, name: &str, labels: &str, histogram: &Histogram<u32>) {
+/// Nothing for what was never used.
+fn summary(out: &mut String, name: &str, labels: &str, read: &Snapshot) {
+    let count = read.count();
+    if count == 0 {
+        return;
+    }
     for quantile in [0.5, 0.99, 0.999] {
-        let seconds = histogram.value_at_quantile(quantile) as f64 / 1e6;
+        let seconds = read.quantile_us(quantile) as f64 / 1e6;
         let _ = writeln!(out, "{name}{{{labels},quantile=\"{quantile}\"}} {seconds}");
     }
-    let count = histogram.len();
-    let sum = histogram.mean() * count as f64 / 1e6;
+    let sum = read.sum_us as f64 / 1e6;
     let _ = writeln!(
         out,
         "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}"
