@@ -1,4 +1,4 @@
-//! A histogram of latencies that is counted into by atomics.
+//! Latencies are counted into atomics, so that no sender waits for another, and read as an [`hdrhistogram`].
 
 use std::{
     sync::{
@@ -7,6 +7,8 @@ use std::{
     },
     time::Duration,
 };
+
+use hdrhistogram::Histogram;
 
 use super::LONGEST_LATENCY;
 
@@ -43,12 +45,20 @@ impl Latencies {
     }
 
     pub(super) fn read(&self) -> Snapshot {
-        let counts = self.counts.get().map(|counts| {
-            let counts = counts.iter();
-            counts.map(|count| count.load(Ordering::Relaxed)).collect()
-        });
+        let longest = micros(LONGEST_LATENCY);
+        // Finer than the places, so that reading loses nothing more.
+        let mut histogram =
+            Histogram::new_with_bounds(1, longest, 3).expect("the bounds are in order");
+        for (place, count) in self
+            .counts
+            .get()
+            .iter()
+            .flat_map(|counts| counts.iter().enumerate())
+        {
+            histogram.saturating_record_n(highest(place), count.load(Ordering::Relaxed));
+        }
         Snapshot {
-            counts: counts.unwrap_or_default(),
+            histogram,
             sum_us: self.sum_us.load(Ordering::Relaxed),
         }
     }
@@ -61,29 +71,21 @@ impl Latencies {
     }
 }
 
-/// A histogram at one moment.
+/// All latencies at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    counts: Vec<u64>,
+    histogram: Histogram<u64>,
     pub(super) sum_us: u64,
 }
 
 impl Snapshot {
     pub(super) fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.histogram.len()
     }
 
     /// The least latency that this share of all does not exceed, in microseconds, to 3 %; 0 when there is none.
     pub(super) fn quantile_us(&self, share: f64) -> u64 {
-        let wanted = (self.count() as f64 * share).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        for (place, count) in self.counts.iter().enumerate() {
-            seen += count;
-            if seen >= wanted {
-                return highest(place);
-            }
-        }
-        0
+        self.histogram.value_at_quantile(share)
     }
 }
 
