@@ -64,7 +64,6 @@ each_is_found! {
     message_given_back_that_is_acked_is_found: GivenBackIsAcked [HandlersFail],
     dedup_that_forgets_is_found: DedupForgets [BadSends, BrokerAnswersCut],
     dedup_that_keeps_failed_claims_is_found: DedupKeepsFailed [HandlersFail],
-    store_that_forgets_is_found: StoreForgets [ControlPlaneCrash],
     plan_that_is_rewritten_is_found: PlanRewritten [Crash, UnmanagedWriter],
 }
 
