@@ -118,7 +118,7 @@ async fn send(
     body: Option<impl Serialize>,
 ) -> Result<Vec<u8>, Refusal> {
     let body = body.map(|body| serde_json::to_vec(&body).unwrap_or_default());
-    let request = HttpRequest::new(method, &format!("{ADDRESS}{path}"), body, WITHIN)
+    let request = HttpRequest::new(method, format!("{ADDRESS}{path}"), body, WITHIN)
         .and_then(|request| request.with_bearer(OPERATOR_TOKEN));
     let answered = match request {
         Ok(request) => http.exchange(request).await,
