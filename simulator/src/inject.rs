@@ -136,7 +136,9 @@ fn victim(world: &World, fault: Fault, random: &mut StdRng) -> Option<usize> {
     let blocks = matches!(fault, Fault::Unplugged | Fault::Replaced);
     let alive = (0..world.instances.len()).filter(|index| {
         let one = &world.instances[*index];
-        one.is_alive() && (!blocks || one.lease_mode == "continue")
+        // Only a send hears no answer.
+        let sends = fault != Fault::BrokerAnswersCut || one.job == Job::Produce;
+        one.is_alive() && sends && (!blocks || one.lease_mode == "continue")
     });
     let alive: Vec<_> = alive.collect();
     (!alive.is_empty()).then(|| alive[random.random_range(0..alive.len())])

@@ -39,15 +39,13 @@ pub enum Mutation {
     DedupForgets,
     /// A failed handler's claim stays committed.
     DedupKeepsFailed,
-    /// One write in five of the control plane is confirmed and not made.
-    StoreForgets,
     /// Consumers are told `SourceOnly` where the plan says `DualRead`.
     PlanRewritten,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 14] = [
+    pub const ALL: [Mutation; 13] = [
         Mutation::SealOnlyCloses,
         Mutation::AccessLandsTooLate,
         Mutation::RetryNotOwed,
@@ -60,7 +58,6 @@ impl Mutation {
         Mutation::GivenBackIsAcked,
         Mutation::DedupForgets,
         Mutation::DedupKeepsFailed,
-        Mutation::StoreForgets,
         Mutation::PlanRewritten,
     ];
 

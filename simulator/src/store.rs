@@ -28,7 +28,6 @@ struct Rows {
     rows: BTreeMap<(Kind, String), Record>,
     audit: Vec<(u64, crossfade_control_plane::record::AuditEntry)>,
     torn: VecDeque<Torn>,
-    applied: u64,
 }
 
 /// The disk; every start of a control plane opens it anew.
@@ -36,16 +35,13 @@ struct Rows {
 pub(crate) struct Disk {
     rows: Arc<Mutex<Rows>>,
     effects: Effects,
-    /// Every so many writes are answered and not made; 0 for none.
-    forgets: u64,
 }
 
 impl Disk {
-    pub(crate) fn new(effects: Effects, forgets: u64) -> Self {
+    pub(crate) fn new(effects: Effects) -> Self {
         Disk {
             rows: Arc::default(),
             effects,
-            forgets,
         }
     }
 
@@ -114,10 +110,6 @@ impl Store for Opened {
             let torn = rows.torn.pop_front();
             if torn.is_some() {
                 self.disk.effects.touch(Fault::TornWrite);
-            }
-            rows.applied += 1;
-            if self.disk.forgets > 0 && rows.applied % self.disk.forgets == 0 {
-                return Ok(());
             }
             let lost = || StoreError::new(StoreErrorKind::Unavailable, "the disk does not answer");
             if torn == Some(Torn::Refused) {

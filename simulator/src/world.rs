@@ -38,8 +38,6 @@ use crate::{
 };
 
 const QUEUES: u32 = 4;
-/// The mutated store forgets every so many writes.
-const FORGETS: u64 = 5;
 
 pub(crate) struct World {
     pub(crate) ground: Ground,
@@ -143,14 +141,10 @@ impl World {
         ];
         let instances = fleet
             .map(|(name, job, mode)| Instance::new(name, job, mode, &effects, random.random()));
-        let forgets = match mutation {
-            Some(Mutation::StoreForgets) => FORGETS,
-            _ => 0,
-        };
         let mut world = World {
             ground,
             record,
-            disk: Disk::new(effects.clone(), forgets),
+            disk: Disk::new(effects.clone()),
             fates: [Fates::new(effects.clone()), Fates::new(effects.clone())],
             ways: [FaultControl::new(seed ^ 3), FaultControl::new(seed ^ 4)],
             effects,
