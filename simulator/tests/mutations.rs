@@ -21,6 +21,7 @@ fn made(seed: u64, faults: FaultSet, mutation: Option<Mutation>, http: bool) -> 
 }
 
 /// Finds it, or fails. `faults`: those under which it shows, so that few seeds are enough.
+#[allow(clippy::print_stdout, reason = "which seed found it is worth seeing")]
 fn find(mutation: Mutation, faults: &[Fault], http: bool) {
     let faults: FaultSet = faults.iter().copied().collect();
     for seed in 0..SEEDS {
