@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{fault::Fault, say, show};
+use super::{fault::Fault, progress, say, show};
 use crate::Operator;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,11 +35,16 @@ pub(super) async fn run(command: Command, operator: &Operator, json: bool) -> Re
             });
         }
         Command::ConfirmGone { name, reason } => {
-            operator.confirm_gone(&name, &reason).await?;
+            let still_listed = operator.confirm_gone(&name, &reason).await?;
             if json {
-                say(json!({"instance": name, "confirmed_gone": true}));
+                say(
+                    json!({"instance": name, "confirmed_gone": true, "still_listed": still_listed}),
+                );
             } else {
                 say(format_args!("{name}: confirmed gone"));
+                for sign in still_listed {
+                    progress(format_args!("warning: {name} may still run: {sign}"));
+                }
             }
         }
     }

@@ -11,9 +11,6 @@ use crossfade_simulator::{Fault, FaultSet, Mutation, Run, Scenario, Step};
 
 use self::{report::Sum, work::Work};
 
-/// How often a pair of faults is tried again, at other moments, until both have touched something.
-const ATTEMPTS: u32 = 12;
-
 /// Runs whole fleets with virtual time and faults from seeds.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -30,6 +27,9 @@ struct Args {
     /// Every step between neighbouring stages with every pair of faults instead, tried at other moments until both have touched something.
     #[arg(long)]
     pairs: bool,
+    /// With --pairs: at so many moments at the most.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    attempts: u32,
     /// One step with two faults: FROM:TO:FAULT:FAULT:ATTEMPT, as a failure names it.
     #[arg(long, conflicts_with = "pairs")]
     step: Option<StepArg>,

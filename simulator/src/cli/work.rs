@@ -10,7 +10,7 @@ use std::{
 
 use crossfade_simulator::{Outcome, Run, Scenario, Step, run};
 
-use super::{ATTEMPTS, Args};
+use super::Args;
 
 /// Something to be done.
 #[derive(Clone, Copy, Debug)]
@@ -55,14 +55,15 @@ fn one(args: &Args, work: Work, sender: &mpsc::Sender<Done>) {
     match work {
         Work::One(run) => tell(made(args, run)),
         Work::Pair(first, step) => {
-            for attempt in 0..ATTEMPTS {
+            for attempt in 0..args.attempts {
                 let run = Run {
                     scenario: Scenario::Step(Step { attempt, ..step }),
                     ..first
                 };
                 let mut done = made(args, run);
                 let both = done.outcome.both_touched(step.faults);
-                let last = both || !done.outcome.violations.is_empty() || attempt + 1 == ATTEMPTS;
+                let last =
+                    both || !done.outcome.violations.is_empty() || attempt + 1 == args.attempts;
                 done.pair = last.then_some(both);
                 tell(done);
                 if last {

@@ -16,8 +16,6 @@ use crate::cli::{
 
 /// How long an instance may take to leave in good order.
 const GOODBYE: Duration = Duration::from_secs(60);
-/// The library's own default is small for a load that goes on for long. Memory is used only for what was handled.
-const DEDUP_MAX_KEYS: &str = "20000000";
 
 /// A registered client that keeps a history.
 #[derive(Clone, Debug)]
@@ -93,8 +91,7 @@ async fn client(shared: &Shared, control: &Control) -> Result<Client, Fault> {
         let mut builder = Client::builder()
             .instance(&shared.instance)
             .control(&control.control)
-            .set("lease.mode", &shared.lease_mode)?
-            .set("dedup.max_keys", DEDUP_MAX_KEYS)?;
+            .set("lease.mode", &shared.lease_mode)?;
         if let Some(token) = &control.token {
             builder = builder.set("control.token", token)?;
         }
