@@ -24,6 +24,7 @@ pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerParts};
 pub use error::{Error, ErrorKind, Persisted, Result, Retry};
 pub use message::{Delivery, IdempotencyKey, Message, SendReceipt};
+pub use producer::rules as send_rules;
 pub use producer::{Producer, ProducerOptions, ProducerParts};
 pub use side::{Access, Revision, Side};
 

@@ -54,11 +54,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut closing: watch::Receiver<bool>)
                 _ if is_closing => Wanted::Purge,
                 // Whoever hands nothing out leaves its queues to the others.
                 (ContactState::Superseded | ContactState::Stopped, _) => Wanted::Purge,
-                (_, None) => Wanted::No,
-                // Without contact the plan may be an old one: a consumer that reads both sides misses nothing.
-                (ContactState::Lost, Some(_)) => Wanted::Yes,
-                (ContactState::Valid, Some((_, read))) if read.includes(side) => Wanted::Yes,
-                (ContactState::Valid, Some(_)) => Wanted::No,
+                (_, Some((_, read))) if standing.reads(read, side) => Wanted::Yes,
+                _ => Wanted::No,
             };
             wanted.send_if_modified(|current| std::mem::replace(current, next) != next);
         }

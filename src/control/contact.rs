@@ -13,13 +13,15 @@ use tokio::sync::watch;
 use crate::{
     clock::{Clock, SystemClock},
     error::{Error, ErrorKind, Result},
+    side::Side,
+    stage::ReadPlan,
 };
 
 /// No moment at all.
 const NEVER: u64 = u64::MAX;
 
 /// What this instance knows of its own standing.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum ContactState {
     /// The lease is in force, or the source gives none.
     Valid,
@@ -30,6 +32,19 @@ pub enum ContactState {
     Stopped,
     /// A newer process runs under this name. Final.
     Superseded,
+}
+
+impl ContactState {
+    /// Whether a consumer reads `side`. Without valid contact the plan may be an old one: a consumer that reads both sides misses nothing. A stopped
+    /// one keeps both open and hands nothing out; a superseded one reads nothing.
+    #[must_use]
+    pub fn reads(self, plan: ReadPlan, side: Side) -> bool {
+        match self {
+            ContactState::Valid => plan.includes(side),
+            ContactState::Lost | ContactState::Stopped => true,
+            ContactState::Superseded => false,
+        }
+    }
 }
 
 /// The state, cheap to read on the send path.

@@ -2,7 +2,7 @@
 
 mod active;
 mod random;
-mod rules;
+pub mod rules;
 mod sides;
 mod ticket;
 

@@ -12,27 +12,35 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 
 /// A failed try and what came before it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Failure<'a> {
-    pub(super) error: &'a Error,
+pub struct Failure<'a> {
+    /// What the try ended with.
+    pub error: &'a Error,
     /// Tries so far, this one included.
-    pub(super) tries: u32,
-    pub(super) max_tries: u32,
+    pub tries: u32,
+    /// The most tries of one send.
+    pub max_tries: u32,
     /// An earlier try of the same send, or this one, may have been stored.
-    pub(super) maybe_stored: bool,
+    pub maybe_stored: bool,
     /// A seal of the other side has refused an earlier try.
-    pub(super) other_sealed: bool,
-    pub(super) ordered: bool,
-    pub(super) write_plan: WritePlan,
+    pub other_sealed: bool,
+    /// The message has an ordering key.
+    pub ordered: bool,
+    /// The plan that routed this try.
+    pub write_plan: WritePlan,
     /// A newer plan is in force than the one that routed this try.
-    pub(super) newer_plan: bool,
-    pub(super) fail_over: bool,
+    pub newer_plan: bool,
+    /// Whether the other side may take a send that failed for certain.
+    pub fail_over: bool,
 }
 
+/// What to do next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Next {
-    /// The same side again: the same queue, or any.
+pub enum Next {
+    /// The same side again.
     SameSide {
+        /// The same queue; else any.
         same_lane: bool,
+        /// After this time.
         pause: Duration,
     },
     /// Route again under the newer plan.
@@ -43,18 +51,22 @@ pub(super) enum Next {
     OtherSide,
     /// The other side, because this one failed for certain.
     FailOver {
+        /// After this time.
         pause: Duration,
     },
+    /// The send has failed.
     GiveUp,
 }
 
+/// Decides what follows a failed try.
+///
 /// - Ambiguous: the same side, the same queue first. Another side would make a second copy for certain where the first was stored; under
 ///   one side's roof a broker may see that it is the same.
 /// - Refused by a seal: under a newer plan if one is at hand, else at once to the other side, or with an ordering key after a newer plan. This
 ///   holds for the retry of an ambiguous send too: its side is written to no more, so the consumers' deduplication tells the copies apart.
 /// - Definite: under a newer plan if one is at hand, else in `DualWrite` the other side, never with an ordering key, and never after an
 ///   ambiguous try.
-pub(super) fn after(failure: Failure<'_>) -> Next {
+pub fn after(failure: Failure<'_>) -> Next {
     let Failure {
         error,
         tries,

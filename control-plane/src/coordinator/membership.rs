@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     accounting::{Report, Reports},
     facts::Facts,
+    fingerprint::debug,
 };
 
 /// How long things last.
@@ -141,6 +142,17 @@ impl Member {
         self.acks.get(topic).copied()
     }
 
+    /// What it has told since this control plane started, and what the brokers say of it.
+    pub(super) fn applied(&self) -> impl std::fmt::Debug + '_ {
+        (
+            &self.acks,
+            &self.roles,
+            &self.refused,
+            &self.unlisted,
+            self.sequence,
+        )
+    }
+
     /// Without a role it was never to be found.
     fn is_unlisted(&self) -> bool {
         let record = &self.record;
@@ -225,6 +237,15 @@ impl Membership {
         self.members
             .values()
             .filter(move |member| !member.record.superseded && member.has_role_in(topic))
+    }
+
+    /// What [`iter`](Self::iter) does not show.
+    pub(super) fn fingerprint(&self, accounting: bool, into: &mut impl std::hash::Hasher) {
+        debug(&self.left, into);
+        if accounting {
+            let counters = self.iter().map(|member| &member.counters);
+            debug(&(&self.changes, counters.collect::<Vec<_>>()), into);
+        }
     }
 
     /// The names of the queues of a side that the live members of a group have been assigned.

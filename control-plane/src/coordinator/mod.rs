@@ -7,6 +7,7 @@ mod accounting;
 mod command;
 mod event;
 mod facts;
+mod fingerprint;
 mod gate;
 mod membership;
 mod row;

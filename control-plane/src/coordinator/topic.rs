@@ -11,6 +11,7 @@ use super::{
     accounting::Accounting,
     event::Config,
     facts::Facts,
+    fingerprint::debug,
     gate::{self, Gate, Limits, Scene, passed},
     membership::{Membership, Timing},
     row::{Proved, Reopening, TopicRecord},
@@ -457,6 +458,21 @@ impl Topic {
     fn failed(&mut self, reason: String, now: Duration) {
         self.trouble = Some(reason);
         self.not_before = now + RETRY;
+    }
+
+    /// Looks begun before this prove nothing.
+    pub(super) fn changed(&self) -> Duration {
+        self.changed
+    }
+
+    pub(super) fn fingerprint_of_proof(&self, into: &mut impl std::hash::Hasher) {
+        let proof = self.proof.as_ref();
+        let proof = proof.map(|proof| {
+            let found = &proof.last.side(proof.side).backlogs;
+            (proof.side, proof.looks, found)
+        });
+        let failed: Vec<_> = Side::BOTH.map(|side| self.writes.errors(side)).into();
+        debug(&(proof, self.offsets_committed, failed), into);
     }
 
     fn has_access(&self, side: Side, access: Access) -> bool {
