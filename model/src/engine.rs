@@ -155,27 +155,141 @@ pub fn explore<W: World>(world: &mut W, reach: Reach) -> Found<W::Act> {
     }
 }
 
-/// The first state from which no rest is reached.
-fn first_stuck(rests: Vec<bool>, mut edges: Vec<(u32, u32)>) -> Option<u32> {
-    edges.sort_unstable();
-    edges.dedup();
-    let mut good = rests;
-    let mut first = vec![0_usize; good.len() + 1];
+/// The first state from which no rest is reached. An edge is where it leads, and from where.
+fn first_stuck(rests: Vec<bool>, edges: Vec<(u32, u32)>) -> Option<u32> {
+    // By where they lead: `first[state]..first[state + 1]` are the places of those that lead there.
+    let mut first = vec![0_usize; rests.len() + 1];
     for (to, _) in &edges {
         first[*to as usize + 1] += 1;
     }
     for index in 1..first.len() {
         first[index] += first[index - 1];
     }
+    let mut free = first.clone();
+    let mut from = vec![0_u32; edges.len()];
+    for (to, before) in edges {
+        let place = &mut free[to as usize];
+        from[*place] = before;
+        *place += 1;
+    }
+    let mut good = rests;
     let mut todo: Vec<usize> = (0..good.len()).filter(|state| good[*state]).collect();
     while let Some(state) = todo.pop() {
-        for (_, from) in &edges[first[state]..first[state + 1]] {
-            let from = *from as usize;
-            if !std::mem::replace(&mut good[from], true) {
-                todo.push(from);
+        for before in &from[first[state]..first[state + 1]] {
+            let before = *before as usize;
+            if !std::mem::replace(&mut good[before], true) {
+                todo.push(before);
             }
         }
     }
     let stuck = good.iter().position(|good| !good)?;
     u32::try_from(stuck).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Reach = Reach {
+        states: 1_000,
+        live: true,
+    };
+
+    /// A counter below 100 that can be made larger in three ways.
+    struct Counter {
+        forbidden: Option<u8>,
+        /// Where nothing but `Rescue` goes on.
+        trap: Option<u8>,
+    }
+
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    enum Grow {
+        One,
+        Seven,
+        Double,
+        Rescue,
+    }
+
+    impl World for Counter {
+        type State = u8;
+        type Act = Grow;
+
+        fn start(&mut self) -> u8 {
+            1
+        }
+
+        fn next(&mut self, state: &u8, out: &mut Vec<(Grow, u8)>) {
+            if self.trap == Some(*state) {
+                out.push((Grow::Rescue, 99));
+                return;
+            }
+            let grown = [
+                (Grow::One, state + 1),
+                (Grow::Seven, state + 7),
+                (Grow::Double, state * 2),
+            ];
+            out.extend(grown.map(|(act, next)| (act, next.min(99))));
+        }
+
+        fn broken(&mut self, state: &u8) -> Option<&'static str> {
+            (self.forbidden == Some(*state)).then_some("forbidden")
+        }
+
+        fn is_rest(&mut self, state: &u8) -> bool {
+            *state == 99
+        }
+
+        fn helps(&self, act: Grow) -> bool {
+            act != Grow::Rescue
+        }
+    }
+
+    #[test]
+    fn first_counter_example_is_a_shortest_one() {
+        let mut world = Counter {
+            forbidden: Some(18),
+            trap: None,
+        };
+        let found = explore(&mut world, ALL);
+        // 1, 2, 9, 18: nothing reaches it in two steps.
+        let (property, way) = found.broken.unwrap();
+        assert_eq!(property, "forbidden");
+        assert_eq!(way, [Grow::One, Grow::Seven, Grow::Double]);
+        assert!(!found.complete);
+    }
+
+    #[test]
+    fn everything_is_seen_once_where_nothing_breaks() {
+        let mut world = Counter {
+            forbidden: None,
+            trap: None,
+        };
+        let found = explore(&mut world, ALL);
+        assert_eq!((found.states, found.complete), (99, true));
+        assert_eq!(found.broken, None);
+    }
+
+    #[test]
+    fn state_from_which_only_a_step_that_does_not_help_leads_to_rest_is_stuck() {
+        let mut world = Counter {
+            forbidden: None,
+            trap: Some(8),
+        };
+        let (property, way) = explore(&mut world, ALL).broken.unwrap();
+        assert_eq!(property, STUCK);
+        assert_eq!(way, [Grow::Seven]);
+    }
+
+    #[test]
+    fn exploration_that_was_given_up_does_not_call_itself_complete() {
+        let mut world = Counter {
+            forbidden: None,
+            trap: None,
+        };
+        let reach = Reach {
+            states: 10,
+            live: true,
+        };
+        assert!(!explore(&mut world, reach).complete);
+    }
 }

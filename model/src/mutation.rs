@@ -33,6 +33,7 @@ pub enum Mutation {
     MembershipNotStored,
     ChangeUnderWayTakenForDone,
     ChangeUnderWayNotStored,
+    MemoryKeptOverRestart,
     SealedAgainUnproved,
     NoWatchOverTheSeal,
 }
@@ -57,7 +58,7 @@ const fn entry(mutation: Mutation, name: &'static str, how: &'static str) -> Ent
 }
 
 /// Every mutation.
-pub const ALL: [Entry; 27] = [
+pub const ALL: [Entry; 28] = [
     entry(
         Mutation::AcksNotAwaited,
         "acks_not_awaited",
@@ -182,6 +183,11 @@ pub const ALL: [Entry; 27] = [
         Mutation::ChangeUnderWayNotStored,
         "change_under_way_not_stored",
         "the store forgets that a change of access was sent",
+    ),
+    entry(
+        Mutation::MemoryKeptOverRestart,
+        "memory_kept_over_a_restart",
+        "a control plane goes on after a crash with the acks, the proof and the work that it had in mind",
     ),
     entry(
         Mutation::SealedAgainUnproved,

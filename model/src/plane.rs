@@ -194,6 +194,8 @@ struct Plane {
     begun: Option<Duration>,
     /// What the last look saw, for a mutation that says it again.
     last: Option<Look>,
+    /// What a mutation keeps over a crash.
+    kept: Option<(Coordinator, Work)>,
     epoch: u64,
 }
 
@@ -264,7 +266,8 @@ impl Planes {
             overrides: Vec::new(),
             abandoned: None,
         };
-        let meta = json!({"revision": FIRST, "removed": []});
+        // As it is written, so that writing it anew changes nothing.
+        let meta = json!({"revision": FIRST, "removed": [], "released": [], "clusters": {}});
         let rows = [
             (Kind::Topic, TOPIC, json!(record)),
             (Kind::Meta, META_KEY, meta),
@@ -280,6 +283,7 @@ impl Planes {
             work: None,
             begun: None,
             last: None,
+            kept: None,
             epoch: 0,
         };
         plane.restart(self.lie);
@@ -395,13 +399,21 @@ impl Plane {
                 Event::Tick
             }
             Input::Crash => {
+                self.begun = None;
+                if lie == Some(Mutation::MemoryKeptOverRestart) {
+                    self.kept = self.coordinator.take().zip(self.work.take());
+                }
                 self.coordinator = None;
                 self.work = None;
-                self.begun = None;
                 return false;
             }
             Input::Restart => {
-                self.restart(lie);
+                if let Some((coordinator, work)) = self.kept.take() {
+                    self.coordinator = Some(coordinator);
+                    self.work = Some(work);
+                } else {
+                    self.restart(lie);
+                }
                 return false;
             }
         };
@@ -480,7 +492,8 @@ impl Plane {
             hasher.write(record.value.to_string().as_bytes());
         }
         hasher.write(format!("{:?}", self.task()).as_bytes());
-        if let Some(coordinator) = &self.coordinator {
+        let kept = self.kept.as_ref().map(|(coordinator, _)| coordinator);
+        if let Some(coordinator) = self.coordinator.as_ref().or(kept) {
             // A look that has not begun begins later than everything that was.
             let looks = matches!(self.work, Some(Work::Inspect { .. }));
             let look = looks.then(|| self.begun.unwrap_or(self.now));
@@ -522,7 +535,7 @@ impl Plane {
             heading,
             settled: view.as_ref().is_some_and(|view| view.settled),
             claims: at_rest && seal.is_some_and(|seal| seal.passed),
-            looks: seal.map_or(0, |seal| seal.numbers["looks"].as_u64().unwrap_or(0)),
+            looks: seal.map_or(0, |seal| seal.numbers["looks"].as_u64().unwrap_or(0).min(2)),
             waits: coordinator
                 .and_then(Coordinator::next_tick)
                 .is_some_and(|due| due > self.now),

@@ -257,10 +257,7 @@ impl World {
                 out.push((Act::Unsubscribes(who, side), next));
             }
         }
-        let pauses = matches!(
-            process.contact,
-            ContactState::Stopped | ContactState::Superseded
-        );
+        let pauses = self.has_stopped(state, slot);
         for (number, message) in (0_u8..).zip(&state.messages) {
             let Some(message) = message else { continue };
             let index = usize::from(number);

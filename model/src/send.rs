@@ -44,11 +44,8 @@ impl World {
         };
         match process.send {
             Send::None => {
-                let stopped = matches!(
-                    process.contact,
-                    ContactState::Stopped | ContactState::Superseded
-                );
-                let Some(plan) = plan.filter(|_| state.sends > 0 && !stopped) else {
+                let may = state.sends > 0 && !self.has_stopped(state, slot);
+                let Some(plan) = plan.filter(|_| may) else {
                     return;
                 };
                 let routes = sides(plan).filter(|_| life.unmanaged.is_none());
@@ -105,6 +102,12 @@ impl World {
                 out.push((Act::GivesUp(who), next));
             }
         }
+    }
+
+    /// Its lease is over in mode `stop`, or another process has its name: nothing goes out.
+    pub(crate) fn has_stopped(&self, state: &State, slot: usize) -> bool {
+        let contact = state.processes[slot].contact;
+        matches!(contact, ContactState::Stopped | ContactState::Superseded)
     }
 
     fn failure<'a>(
@@ -196,6 +199,12 @@ impl World {
             out.push((Act::IsRefused(who), next));
             return;
         }
+        if self.has_stopped(state, slot) {
+            let mut next = *state;
+            next.processes[slot].send = Send::None;
+            out.push((Act::IsRefused(who), next));
+            return;
+        }
         let mut refused = one;
         refused.refused[one.side.index()] = true;
         let mut decided = after(self.failure(state, slot, &refused, &SEALED));
@@ -229,14 +238,17 @@ impl World {
                 let newer = published.revision > u64::from(one.plan.revision);
                 let refreshes = newer && self.reaches(state, slot);
                 let member = state.processes[slot].member;
-                let stalls = member && !refreshes;
-                put(
-                    Act::IsRefused(who),
-                    Send::Waits(refused),
-                    stalls.then_some(
-                        "P4: a member's send is refused, and no other side or newer plan is to be had",
-                    ),
-                );
+                let untried = !refused.refused[one.side.other().index()];
+                let broken = if refreshes {
+                    None
+                } else if member {
+                    Some("P4: a member's send is refused, and no other side or newer plan is to be had")
+                } else if untried {
+                    Some("P4: a refused send waits for a control plane that it does not reach, and the other side was not tried")
+                } else {
+                    None
+                };
+                put(Act::IsRefused(who), Send::Waits(refused), broken);
             }
         }
     }

@@ -223,6 +223,7 @@ impl World {
                     }
                 }
             }
+            self.tell(&mut next, Input::BoundPasses);
         }
         for slot in 0..SLOTS {
             let process = &mut next.processes[slot];

@@ -469,7 +469,7 @@ impl Topic {
         let proof = self.proof.as_ref();
         let proof = proof.map(|proof| {
             let found = &proof.last.side(proof.side).backlogs;
-            (proof.side, proof.looks, found)
+            (proof.side, proof.looks.min(LOOKS), found)
         });
         let failed: Vec<_> = Side::BOTH.map(|side| self.writes.errors(side)).into();
         debug(&(proof, self.offsets_committed, failed), into);
