@@ -20,6 +20,19 @@ fn main() {
             if outcome.found.broken.is_some() && has("trace") {
                 for (number, step) in (1..).zip(&outcome.steps) { println!("    {number:2}. {step}"); }
             }
+            if has("why") && let Some((_, way)) = &outcome.found.broken {
+                use crossfade_model::engine::World as _;
+                let mut world = crossfade_model::World::new(scene, lie);
+                let mut state = world.start();
+                for act in way { let mut out = vec![]; world.next(&state, &mut out); state = out.into_iter().find(|(a, _)| a == act).unwrap().1; }
+                let mut seen = std::collections::HashSet::new(); let mut todo = std::collections::VecDeque::new(); todo.push_back((state, 0, None)); seen.insert(state);
+                while let Some((s, depth, by)) = todo.pop_front() {
+                    if seen.len() < 60 || has("all") { eprintln!("{depth} {by:?} {:?} late {:?} broken {:?} procs {:?}", world.brief(&s), s.late, s.broken, s.processes.iter().map(|p| (p.run, p.plan.map(|k| k.stage), p.contact, p.member, p.acked, p.reads, p.send)).collect::<Vec<_>>()); }
+                    let mut out = vec![]; world.next(&s, &mut out);
+                    for (a, n) in out { if world.helps(a) && seen.insert(n) { todo.push_back((n, depth + 1, Some(a))); } }
+                }
+                eprintln!("{} states", seen.len());
+            }
             if outcome.found.broken.is_some() && has("first") { return; }
         }
     }

@@ -114,8 +114,8 @@ pub enum Input {
     Accessed(bool),
     /// The first offsets are committed.
     FirstOffsets,
-    /// A bit more than half a lease passes.
-    HalfLease,
+    /// A lease passes, in which these have said again what they say now.
+    LeasePasses([Option<Report>; SLOTS]),
     /// The time of a change without an answer is over.
     BoundPasses,
     /// The process dies.
@@ -389,9 +389,14 @@ impl Plane {
                     result: Ok(()),
                 }
             }
-            Input::HalfLease => {
-                self.now += LEASE / 2 + Duration::from_secs(1);
-                return false;
+            Input::LeasePasses(reports) => {
+                for _ in 0..2 {
+                    self.now += LEASE / 2 + Duration::from_secs(1);
+                    for report in reports.into_iter().flatten() {
+                        self.handle(Event::Sync(request(report, fleet)), lie);
+                    }
+                }
+                Event::Tick
             }
             Input::BoundPasses => {
                 let due = self.coordinator.as_ref().and_then(Coordinator::next_tick);

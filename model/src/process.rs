@@ -155,6 +155,11 @@ impl World {
             state.processes[slot].member = false;
             return;
         }
+        self.answered(state, slot, report);
+    }
+
+    /// The answer brings the newest plan.
+    pub(crate) fn answered(&self, state: &mut State, slot: usize, report: Report) {
         let published = self.brief(state).known();
         let process = &mut state.processes[slot];
         let far = process

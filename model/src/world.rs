@@ -215,15 +215,17 @@ impl World {
         if brief.up {
             // The time of a change without an answer is over long before.
             next.late = None;
-            for _ in 0..2 {
-                self.tell(&mut next, Input::HalfLease);
-                for slot in 0..SLOTS {
-                    if self.reaches(&next, slot) && next.processes[slot].plan.is_some() {
-                        self.sync(&mut next, slot);
-                    }
+            let mut reports = [None; SLOTS];
+            for (slot, report) in reports.iter_mut().enumerate() {
+                let renews = self.reaches(state, slot) && brief.standing[slot].is_some();
+                *report = renews.then(|| self.report(state, slot));
+            }
+            self.tell(&mut next, Input::LeasePasses(reports));
+            for (slot, report) in reports.into_iter().enumerate() {
+                if let Some(report) = report {
+                    self.answered(&mut next, slot, report);
                 }
             }
-            self.tell(&mut next, Input::BoundPasses);
         }
         for slot in 0..SLOTS {
             let process = &mut next.processes[slot];
