@@ -88,6 +88,19 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Nothing goes wrong.
+    pub const NONE: Faults = Faults {
+        crash: false,
+        freeze: false,
+        cut: false,
+        disk: false,
+        plane: false,
+        answer: false,
+        handler: false,
+        delayed: false,
+        half: false,
+        silent: false,
+    };
     /// All but half messages, which multiply everything: they have runs of their own.
     pub const MOST: Faults = Faults {
         crash: true,
@@ -98,21 +111,16 @@ impl Faults {
         answer: true,
         handler: true,
         delayed: true,
-        half: false,
         silent: true,
+        ..Faults::NONE
     };
     /// Half messages, and what makes their commits late.
     pub const HALF: Faults = Faults {
         crash: true,
         freeze: true,
-        cut: false,
-        disk: false,
         plane: true,
-        answer: false,
-        handler: false,
-        delayed: false,
         half: true,
-        silent: false,
+        ..Faults::NONE
     };
 }
 
@@ -175,8 +183,11 @@ const fn unmanaged(side: Side) -> Slot {
     }
 }
 
+/// A life that never begins.
+const NOBODY: Slot = begins(PRODUCER, Begins::After(2));
+
 /// The fleets.
-pub const FLEETS: [Fleet; 9] = [
+pub const FLEETS: [Fleet; 10] = [
     Fleet {
         name: "P C P'",
         slots: [PRODUCER, CONSUMER, begins(PRODUCER, Begins::After(0))],
@@ -226,5 +237,9 @@ pub const FLEETS: [Fleet; 9] = [
     Fleet {
         name: "P C Utarget",
         slots: [PRODUCER, CONSUMER, unmanaged(Side::Target)],
+    },
+    Fleet {
+        name: "P C",
+        slots: [PRODUCER, CONSUMER, NOBODY],
     },
 ];

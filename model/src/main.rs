@@ -1,39 +1,151 @@
 //! `crossfade-model`: explores, prints what held and what broke.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use crossfade::stage::Stage;
-use crossfade_model::{engine::Reach, fleet::{Bounds, FLEETS, Faults, Scene}, mutation::ALL, run::run};
+mod report;
 
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let num = |key: &str, default: u64| args.iter().find_map(|arg| arg.strip_prefix(key)).map_or(default, |v| v.parse().unwrap());
-    let has = |key: &str| args.iter().any(|arg| arg == key);
-    let lie = args.iter().find_map(|arg| arg.strip_prefix("lie=")).map(|name| ALL.iter().find(|entry| entry.name == name).unwrap().mutation);
-    let fleets = num("fleet=", 99);
-    let from = num("from=", 99);
-    for (number, fleet) in FLEETS.iter().enumerate() {
-        for (place, stage) in Stage::ALL.into_iter().enumerate() {
-            if fleets != 99 && fleets != number as u64 || from != 99 && from != place as u64 { continue; }
-            let scene = Scene { fleet: *fleet, from: stage, bounds: Bounds { changes: num("changes=", 1), sends: num("sends=", 1) as u8, faults: num("faults=", 0) as u8, kinds: if has("half") { Faults::HALF } else { Faults::MOST } } };
-            let outcome = run(scene, lie, Reach { states: num("cap=", 5_000_000) as usize, live: !has("nolive") });
-            println!("{:16} {:12} states {:8} planes {:6} depth {:3} {} {:.1}s {:?}", fleet.name, stage.as_str(), outcome.found.states, outcome.planes, outcome.found.depth, if outcome.found.complete {"complete"} else {"cut"}, outcome.took.as_secs_f64(), outcome.found.broken.as_ref().map(|b| (b.0, b.1.len())));
-            if outcome.found.broken.is_some() && has("trace") {
-                for (number, step) in (1..).zip(&outcome.steps) { println!("    {number:2}. {step}"); }
-            }
-            if has("why") && let Some((_, way)) = &outcome.found.broken {
-                use crossfade_model::engine::World as _;
-                let mut world = crossfade_model::World::new(scene, lie);
-                let mut state = world.start();
-                for act in way { let mut out = vec![]; world.next(&state, &mut out); state = out.into_iter().find(|(a, _)| a == act).unwrap().1; }
-                let mut seen = std::collections::HashSet::new(); let mut todo = std::collections::VecDeque::new(); todo.push_back((state, 0, None)); seen.insert(state);
-                while let Some((s, depth, by)) = todo.pop_front() {
-                    if seen.len() < 60 || has("all") { eprintln!("{depth} {by:?} {:?} late {:?} broken {:?} procs {:?}", world.brief(&s), s.late, s.broken, s.processes.iter().map(|p| (p.run, p.plan.map(|k| k.stage), p.contact, p.member, p.acked, p.reads, p.send)).collect::<Vec<_>>()); }
-                    let mut out = vec![]; world.next(&s, &mut out);
-                    for (a, n) in out { if world.helps(a) && seen.insert(n) { todo.push_back((n, depth + 1, Some(a))); } }
-                }
-                eprintln!("{} states", seen.len());
-            }
-            if outcome.found.broken.is_some() && has("first") { return; }
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use clap::Parser;
+use crossfade_model::{
+    fleet::{Bounds, Faults},
+    mutation::{ALL, Entry},
+    plan::{self, Family, MOST},
+    run::{Outcome, run},
+};
+
+use report::Report;
+
+/// Explores the coordinator's own code over a small world: every order of events within bounds; and shows that each rule that is switched off is missed.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Only this mutation, with its counter-example; may be given several times.
+    #[arg(long, value_name = "NAME", conflicts_with = "bounds")]
+    mutation: Vec<String>,
+    /// Every fleet from every stage within other bounds, instead of all else.
+    #[arg(long, value_name = "CHANGES,SENDS,FAULTS", value_parser = bounds)]
+    bounds: Option<Bounds>,
+    /// With --bounds: half messages instead of the other faults.
+    #[arg(long, requires = "bounds")]
+    half: bool,
+    /// Explorations at a time. Default: one for each core.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// One JSON object at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing to do: a family's exploration, or a mutation to be caught.
+#[derive(Clone, Copy, Debug)]
+enum Job {
+    Explore(&'static str, crossfade_model::fleet::Scene),
+    Catch(&'static Entry),
+}
+
+/// What came of it; of a mutation that was not caught, the last exploration.
+#[derive(Debug)]
+struct Done {
+    job: Job,
+    outcome: Outcome,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let jobs = match jobs(&args) {
+        Ok(jobs) => jobs,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
         }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let begun = Instant::now();
+    let done = work(&jobs, args.threads.unwrap_or(cores).max(1));
+    let report = Report::new(&done, begun.elapsed());
+    match args.json {
+        true => println!("{}", report.json()),
+        false => print!("{}", report.text()),
+    }
+    match report.holds() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn jobs(args: &Args) -> Result<Vec<Job>, String> {
+    if let Some(mut bounds) = args.bounds {
+        if args.half {
+            bounds.kinds = Faults::HALF;
+        }
+        let family = Family {
+            name: "asked",
+            fleets: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+            bounds,
+        };
+        return Ok(family.scenes().map(|scene| Job::Explore(family.name, scene)).collect());
+    }
+    let mut jobs = Vec::new();
+    if args.mutation.is_empty() {
+        for family in plan::FAMILIES {
+            jobs.extend(family.scenes().map(|scene| Job::Explore(family.name, scene)));
+        }
+        jobs.extend(ALL.iter().map(Job::Catch));
+        return Ok(jobs);
+    }
+    for name in &args.mutation {
+        let entry = ALL.iter().find(|entry| entry.name == name);
+        let names = || ALL.map(|entry| entry.name).join(", ");
+        jobs.push(Job::Catch(entry.ok_or_else(|| {
+            format!("no mutation has the name {name:?}; there are {}", names())
+        })?));
+    }
+    Ok(jobs)
+}
+
+/// Does everything, `threads` at a time, and keeps the order.
+fn work(jobs: &[Job], threads: usize) -> Vec<Done> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = one(*job);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push(Done { job: *job, outcome });
+                    eprintln!("{} of {}", done.len(), jobs.len());
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn one(job: Job) -> Outcome {
+    match job {
+        Job::Explore(_, scene) => run(scene, None, MOST),
+        Job::Catch(entry) => run(plan::scene_of(entry.mutation), Some(entry.mutation), MOST),
+    }
+}
+
+fn bounds(text: &str) -> Result<Bounds, String> {
+    let numbers: Vec<u8> = text.split(',').map_while(|part| part.parse().ok()).collect();
+    match numbers[..] {
+        [changes, sends, faults] => Ok(Bounds {
+            changes: changes.into(),
+            sends,
+            faults,
+            kinds: Faults::MOST,
+        }),
+        _ => Err("three numbers, as in 3,1,1".into()),
     }
 }

@@ -62,7 +62,7 @@ pub const ALL: [Entry; 28] = [
     entry(
         Mutation::AcksNotAwaited,
         "acks_not_awaited",
-        "an ack of whatever is published is claimed in each producer's name before it has seen the plan",
+        "each producer is said to have applied whatever is published",
     ),
     entry(
         Mutation::ProducerAcksWithOldSend,

@@ -4,8 +4,8 @@ use crossfade::stage::Stage;
 
 use crate::{
     engine::Reach,
-    fleet::{Bounds, FLEETS, Faults, Fleet, Scene},
-    mutation::{ALL, Mutation},
+    fleet::{Bounds, FLEETS, Faults, Scene},
+    mutation::Mutation,
 };
 
 /// Nothing is larger than this within the bounds of a run; beyond it an exploration is given up and does not count as complete.
@@ -36,5 +36,92 @@ impl Family {
                 bounds: self.bounds,
             })
         })
+    }
+}
+
+const fn within(changes: u64, faults: u8, kinds: Faults) -> Bounds {
+    Bounds {
+        changes,
+        sends: 1,
+        faults,
+        kinds,
+    }
+}
+
+/// What is explored of the coordinator as it is.
+pub const FAMILIES: [Family; 3] = [
+    Family {
+        name: "1 change, 1 send, 1 fault",
+        fleets: &[6, 4, 5, 2, 3, 1, 0, 7, 8],
+        bounds: within(1, 1, Faults::MOST),
+    },
+    Family {
+        name: "3 changes, 1 send, no fault",
+        fleets: &[0, 2, 4, 6, 7, 8],
+        bounds: within(3, 0, Faults::MOST),
+    },
+    Family {
+        name: "1 change, 1 send, 1 fault or half",
+        fleets: &[0, 3],
+        bounds: within(1, 1, Faults::HALF),
+    },
+];
+
+/// A transaction whose producer stands still.
+const FROZEN_HALF: Faults = Faults {
+    freeze: true,
+    half: true,
+    ..Faults::NONE
+};
+/// A process that never reaches the control plane again.
+const CUT: Faults = Faults {
+    cut: true,
+    ..Faults::NONE
+};
+/// One that starts from an old plan, and never reaches it either.
+const FROM_DISK: Faults = Faults {
+    crash: true,
+    disk: true,
+    ..Faults::NONE
+};
+
+/// Where a mutation is caught soonest.
+#[must_use]
+pub fn scene_of(mutation: Mutation) -> Scene {
+    use Mutation as M;
+    use Stage::{Draining, DualRead, DualWrite, SourceOnly, TargetOnly};
+    let most = |changes, faults| within(changes, faults, Faults::MOST);
+    let (fleet, from, bounds) = match mutation {
+        M::AcksNotAwaited | M::ProducerAcksWithOldSend | M::ConsumerAcksUnsubscribed => {
+            (0, SourceOnly, most(2, 0))
+        }
+        M::SealOnlyCloses => (0, Draining, most(1, 0)),
+        M::UnsealOnlyReported => (0, SourceOnly, most(2, 0)),
+        M::DispatchNotAwaited | M::HandlersLeftOut | M::NoReverseDrain => {
+            (8, DualRead, most(1, 0))
+        }
+        M::OneLookUnderTheSeal | M::DispatchAwaitedOnce | M::RetryLeftOut | M::DelayedLeftOut => {
+            (8, DualRead, most(1, 1))
+        }
+        M::HalfLeftOut | M::NoWatchOverTheSeal => (9, DualWrite, within(2, 2, FROZEN_HALF)),
+        M::SilenceTakenForEmpty => (8, DualRead, most(1, 2)),
+        M::LostInstanceUnlisted => (0, DualRead, most(1, 1)),
+        M::StopLeaseNotKept => (5, DualRead, most(1, 1)),
+        M::FirstOffsetLatest => (8, SourceOnly, most(1, 0)),
+        M::AmbiguousSendRetriedElsewhere => (0, DualWrite, most(1, 1)),
+        M::RefusedSendWaitsForAPlan => (9, DualWrite, within(2, 1, CUT)),
+        M::BlindConsumerReadsItsPlan => (1, TargetOnly, within(2, 2, FROM_DISK)),
+        M::SealedSideNotSubscribable => (2, Draining, most(1, 0)),
+        M::TwoStagesAwayRefused => (0, SourceOnly, most(2, 1)),
+        M::MembershipNotStored => (0, SourceOnly, most(2, 1)),
+        M::ChangeUnderWayTakenForDone | M::ChangeUnderWayNotStored | M::MemoryKeptOverRestart => {
+            (0, Draining, most(2, 1))
+        }
+        M::SealedAgainUnproved => (7, TargetOnly, most(1, 0)),
+    };
+    Scene {
+        fleet: FLEETS[fleet],
+        from,
+        bounds,
     }
 }

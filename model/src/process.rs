@@ -186,7 +186,6 @@ impl World {
     /// What an instance says of itself now.
     pub(crate) fn report(&self, state: &State, slot: usize) -> Report {
         let process = &state.processes[slot];
-        let produces = self.scene.fleet.slots[slot].produces;
         let brief = self.brief(state);
         let early = self.lies(Mutation::ConsumerAcksUnsubscribed);
         let assigned = Side::BOTH.map(|side| {
@@ -196,14 +195,13 @@ impl World {
         });
         let acked = process.plan.filter(|known| self.applied(process, *known, slot));
         let acked = acked.map(|known| u64::from(known.revision));
-        let claimed = self.lies(Mutation::AcksNotAwaited) && produces && process.plan.is_some();
         let far = process.plan.filter(|known| {
             self.lies(Mutation::TwoStagesAwayRefused)
                 && (known.stage as u8).abs_diff(brief.stage as u8) > 1
         });
         Report {
             slot,
-            acked: if claimed { Some(brief.revision) } else { acked },
+            acked,
             assigned,
             refused: far.map(|_| brief.revision),
         }

@@ -7,7 +7,7 @@ use crate::{
     engine,
     fleet::{Begins, MESSAGES, SLOTS, Scene},
     mutation::Mutation,
-    plane::{Brief, Decision, FIRST, Input, Look, PlaneId, Planes, Task, unread},
+    plane::{Brief, Decision, FIRST, Input, Look, PlaneId, Planes, Report, Task, unread},
     state::{Act, Known, Process, Run, Send, State},
 };
 
@@ -53,6 +53,10 @@ impl World {
         let before = *self.planes.brief(state.plane);
         let (plane, superseded) = self.planes.take(state.plane, input);
         state.plane = plane;
+        if self.lies(Mutation::AcksNotAwaited) {
+            self.claim_acks(state);
+        }
+        let plane = state.plane;
         let after = *self.planes.brief(plane);
         for (slot, process) in state.processes.iter_mut().enumerate() {
             let ended = match after.standing[slot] {
@@ -67,6 +71,21 @@ impl World {
             }
         }
         superseded
+    }
+
+    /// Each producer is said to have applied whatever is published.
+    fn claim_acks(&mut self, state: &mut State) {
+        for slot in 0..SLOTS {
+            let brief = self.brief(state);
+            let live = brief.standing[slot] == Some(Standing::Live);
+            if live && self.scene.fleet.slots[slot].produces {
+                let claimed = Report {
+                    acked: Some(brief.revision),
+                    ..self.report(state, slot)
+                };
+                state.plane = self.planes.take(state.plane, Input::Sync(claimed)).0;
+            }
+        }
     }
 
     /// Whether a process and the control plane reach each other.
