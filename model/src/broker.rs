@@ -80,9 +80,7 @@ impl World {
         if !begun {
             self.tell(&mut next, Input::LookBegins);
         }
-        let (_, mut seen, access) =
-            next.seen
-                .unwrap_or((side, Seen::default(), next.shown));
+        let (_, mut seen, access) = next.seen.unwrap_or((side, Seen::default(), next.shown));
         self.see(&mut seen, state, side, next.parts);
         next.seen = Some((side, seen, access));
         next.parts += 1;
@@ -104,7 +102,9 @@ impl World {
 
     /// The second look under the seal is no look.
     fn copies(&self, brief: &Brief, side: Side) -> bool {
-        self.lies(Mutation::OneLookUnderTheSeal) && brief.looks == 1 && Some(side) == brief.critical()
+        self.lies(Mutation::OneLookUnderTheSeal)
+            && brief.looks == 1
+            && Some(side) == brief.critical()
     }
 
     /// The look is over: what it saw is told.
@@ -189,8 +189,8 @@ impl World {
                     0 => {
                         let before = matches!(at, Place::Delayed | Place::Half | Place::GivenUp);
                         seen.ends[number] |= !(before || lags && at == Place::Waiting);
-                        let handled = matches!(at, Place::Handled(_))
-                            && self.lies(Mutation::HandlersLeftOut);
+                        let handled =
+                            matches!(at, Place::Handled(_)) && self.lies(Mutation::HandlersLeftOut);
                         let owed = matches!(at, Place::Waiting | Place::Handled(_));
                         seen.passed[group][number] = !before && (!owed || handled);
                     }

@@ -91,12 +91,19 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
             fleets: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
             bounds,
         };
-        return Ok(family.scenes().map(|scene| Job::Explore(family.name, scene)).collect());
+        return Ok(family
+            .scenes()
+            .map(|scene| Job::Explore(family.name, scene))
+            .collect());
     }
     let mut jobs = Vec::new();
     if args.mutation.is_empty() {
         for family in plan::FAMILIES {
-            jobs.extend(family.scenes().map(|scene| Job::Explore(family.name, scene)));
+            jobs.extend(
+                family
+                    .scenes()
+                    .map(|scene| Job::Explore(family.name, scene)),
+            );
         }
         jobs.extend(ALL.iter().map(Job::Catch));
         return Ok(jobs);
@@ -138,7 +145,10 @@ fn one(job: Job) -> Outcome {
 }
 
 fn bounds(text: &str) -> Result<Bounds, String> {
-    let numbers: Vec<u8> = text.split(',').map_while(|part| part.parse().ok()).collect();
+    let numbers: Vec<u8> = text
+        .split(',')
+        .map_while(|part| part.parse().ok())
+        .collect();
     match numbers[..] {
         [changes, sends, faults] => Ok(Bounds {
             changes: changes.into(),

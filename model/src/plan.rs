@@ -97,9 +97,7 @@ pub fn scene_of(mutation: Mutation) -> Scene {
         }
         M::SealOnlyCloses => (0, Draining, most(1, 0)),
         M::UnsealOnlyReported => (0, SourceOnly, most(2, 0)),
-        M::DispatchNotAwaited | M::HandlersLeftOut | M::NoReverseDrain => {
-            (8, DualRead, most(1, 0))
-        }
+        M::DispatchNotAwaited | M::HandlersLeftOut | M::NoReverseDrain => (8, DualRead, most(1, 0)),
         M::OneLookUnderTheSeal | M::DispatchAwaitedOnce | M::RetryLeftOut | M::DelayedLeftOut => {
             (8, DualRead, most(1, 1))
         }

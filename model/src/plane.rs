@@ -12,9 +12,7 @@ use std::{
 
 use crossfade::{
     Access, Revision, Side,
-    backend::{
-        Backlog, ConnectedClient, GroupMembers, QueueBacklog, QueueId, TopicSettings,
-    },
+    backend::{Backlog, ConnectedClient, GroupMembers, QueueBacklog, QueueId, TopicSettings},
     control::wire::{self, ConsumerState, Refused, Role, SideState, SyncRequest},
     stage::{Routing, Stage, TopicPlan, Weight},
 };
@@ -509,10 +507,9 @@ impl Plane {
 
     fn brief(&self, fleet: &Fleet) -> Brief {
         let row = self.row();
-        let plan = row.as_ref().map_or_else(
-            || plan(Stage::SourceOnly, 0, 0),
-            |row| row.plan.clone(),
-        );
+        let plan = row
+            .as_ref()
+            .map_or_else(|| plan(Stage::SourceOnly, 0, 0), |row| row.plan.clone());
         let goal = row.as_ref().map_or(plan.stage, |row| row.goal);
         let reopening = row.is_some_and(|row| row.reopening.is_some());
         let inner = plan.stage.toward(Stage::DualWrite);
@@ -523,7 +520,10 @@ impl Plane {
         let seal = view.as_ref().and_then(|view| view.seal.as_ref());
         let at_rest = heading.is_none() && unread(plan.stage).is_some();
         let mut standing = [None; SLOTS];
-        for instance in coordinator.iter().flat_map(|known| known.instances(self.now)) {
+        for instance in coordinator
+            .iter()
+            .flat_map(|known| known.instances(self.now))
+        {
             let slot = (0..SLOTS).find(|slot| incarnation(*slot) == instance.incarnation);
             if let Some(slot) = slot.filter(|slot| *slot < fleet.slots.len())
                 && !instance.superseded
@@ -622,7 +622,9 @@ fn request(report: Report, fleet: &Fleet) -> SyncRequest {
         .map(|side| SideState {
             side,
             queues: u32::try_from(MESSAGES).unwrap_or(1),
-            queue_ids: (0..MESSAGES).map(|queue| queue_id(queue).to_string()).collect(),
+            queue_ids: (0..MESSAGES)
+                .map(|queue| queue_id(queue).to_string())
+                .collect(),
         });
     let consumes = slot.group.map(|group| ConsumerState {
         group: group_name(group),
@@ -697,7 +699,9 @@ fn facts(look: Look, begun: Duration, fleet: &Fleet) -> Facts {
             ends: (0..MESSAGES)
                 .map(|queue| (queue_id(queue), u64::from(seen.ends[queue])))
                 .collect(),
-            groups: groups().map(|(name, group)| (name, members(group))).collect(),
+            groups: groups()
+                .map(|(name, group)| (name, members(group)))
+                .collect(),
             backlogs: groups()
                 .map(|(name, group)| (name, backlog(&seen, group)))
                 .collect(),

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// What the rules say of each stage; revisions do not matter to them.
-static PLANS: LazyLock<[TopicPlan; 5]> = LazyLock::new(|| Stage::ALL.map(|stage| plan(stage, 1, 0)));
+static PLANS: LazyLock<[TopicPlan; 5]> =
+    LazyLock::new(|| Stage::ALL.map(|stage| plan(stage, 1, 0)));
 
 impl Known {
     /// A plan for its rules only.
@@ -180,7 +181,9 @@ impl World {
             process.acked = None;
         }
         process.member = true;
-        process.acked = process.acked.max(report.acked.and_then(|acked| u8::try_from(acked).ok()));
+        process.acked = process
+            .acked
+            .max(report.acked.and_then(|acked| u8::try_from(acked).ok()));
     }
 
     /// What an instance says of itself now.
@@ -193,7 +196,9 @@ impl World {
             let reads = process.reads[side.index()] || (early && wants);
             reads && !state.is_sealed(side)
         });
-        let acked = process.plan.filter(|known| self.applied(process, *known, slot));
+        let acked = process
+            .plan
+            .filter(|known| self.applied(process, *known, slot));
         let acked = acked.map(|known| u64::from(known.revision));
         let far = process.plan.filter(|known| {
             self.lies(Mutation::TwoStagesAwayRefused)
@@ -271,9 +276,8 @@ impl World {
                 }
                 next
             };
-            let given = process.reads[message.side.index()]
-                && !pauses
-                && message.lag >> group & 1 == 0;
+            let given =
+                process.reads[message.side.index()] && !pauses && message.lag >> group & 1 == 0;
             match message.at[group] {
                 Place::Waiting if given && !state.is_sealed(message.side) => {
                     out.push((Act::IsGiven(who, number), put(Place::Handled(who))));
@@ -308,7 +312,11 @@ impl Known {
 
 impl State {
     fn has_messages(&self, who: u8) -> bool {
-        let places = self.messages.iter().flatten().flat_map(|message| message.at);
+        let places = self
+            .messages
+            .iter()
+            .flatten()
+            .flat_map(|message| message.at);
         let mut places = places.into_iter();
         places.any(|at| matches!(at, Place::Handled(by) | Place::HandledAgain(by) if by == who))
     }

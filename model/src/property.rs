@@ -20,7 +20,9 @@ impl World {
         let brief = self.brief(state);
         let sealed = unread(brief.stage).filter(|_| brief.claims);
         if sealed.is_some_and(|side| !state.is_sealed(side)) {
-            return Some("W: an end stage is called sealed and proved, and its unread side takes sends");
+            return Some(
+                "W: an end stage is called sealed and proved, and its unread side takes sends",
+            );
         }
         if state.shut(brief.known()) {
             return Some("P4: the plan in force writes to a side that is sealed");
@@ -72,12 +74,12 @@ impl World {
     fn mixes(&self, state: &State, brief: &Brief) -> Option<&'static str> {
         for slot in 0..SLOTS {
             let process = &state.processes[slot];
-            let (Some(plan), true) = (process.plan, process.member && process.run == Run::Up) else {
+            let (Some(plan), true) = (process.plan, process.member && process.run == Run::Up)
+            else {
                 continue;
             };
-            let far = |stage: crossfade::stage::Stage| {
-                (stage as u8).abs_diff(brief.stage as u8) > 1
-            };
+            let far =
+                |stage: crossfade::stage::Stage| (stage as u8).abs_diff(brief.stage as u8) > 1;
             let Some(acked) = process.acked else { continue };
             if far(plan.stage) {
                 return Some("N: a member acts by a plan that is two stages away");

@@ -52,8 +52,17 @@ impl<'a> Report<'a> {
                 )?,
             }
         }
-        for done in self.done.iter().filter(|done| !done.outcome.steps.is_empty()) {
-            let (property, _) = done.outcome.found.broken.as_ref().map_or(("", 0), |(what, way)| (what, way.len()));
+        for done in self
+            .done
+            .iter()
+            .filter(|done| !done.outcome.steps.is_empty())
+        {
+            let (property, _) = done
+                .outcome
+                .found
+                .broken
+                .as_ref()
+                .map_or(("", 0), |(what, way)| (what, way.len()));
             match done.job {
                 Job::Explore(..) => writeln!(text, "\n{property}")?,
                 Job::Catch(entry) => {
@@ -77,8 +86,12 @@ impl<'a> Report<'a> {
     fn verdict(&self, done: &Done) -> String {
         let found = &done.outcome.found;
         match (&found.broken, done.job) {
-            (Some((property, way)), Job::Catch(_)) => format!("{}, {} steps", short(property), way.len()),
-            (Some((property, way)), Job::Explore(..)) => format!("BROKEN: {}, {} steps", short(property), way.len()),
+            (Some((property, way)), Job::Catch(_)) => {
+                format!("{}, {} steps", short(property), way.len())
+            }
+            (Some((property, way)), Job::Explore(..)) => {
+                format!("BROKEN: {}, {} steps", short(property), way.len())
+            }
             (None, Job::Catch(_)) => "NOT CAUGHT".into(),
             (None, Job::Explore(..)) if found.complete => "complete, nothing broken".into(),
             (None, Job::Explore(..)) => "given up, nothing broken so far".into(),
@@ -107,16 +120,23 @@ impl<'a> Report<'a> {
     fn explored(&self) -> (usize, usize) {
         let all = self.done.iter();
         let all = all.filter(|done| matches!(done.job, Job::Explore(..)));
-        all.fold((0, 0), |(count, states), done| (count + 1, states + done.outcome.found.states))
+        all.fold((0, 0), |(count, states), done| {
+            (count + 1, states + done.outcome.found.states)
+        })
     }
 
     fn failed(&self) -> usize {
         let all = self.done.iter();
-        all.filter(|done| matches!(done.job, Job::Explore(..)) && !done.holds()).count()
+        all.filter(|done| matches!(done.job, Job::Explore(..)) && !done.holds())
+            .count()
     }
 
     fn caught(&self) -> (usize, usize) {
-        let all = || self.done.iter().filter(|done| matches!(done.job, Job::Catch(_)));
+        let all = || {
+            self.done
+                .iter()
+                .filter(|done| matches!(done.job, Job::Catch(_)))
+        };
         (all().filter(|done| done.holds()).count(), all().count())
     }
 }

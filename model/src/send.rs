@@ -86,7 +86,10 @@ impl World {
                 out.push((Act::Commits(who), next));
             }
             Send::Waits(one) => {
-                if let Some(newer) = process.plan.filter(|newer| newer.revision > one.plan.revision) {
+                if let Some(newer) = process
+                    .plan
+                    .filter(|newer| newer.revision > one.plan.revision)
+                {
                     for side in sides(newer) {
                         let mut next = *state;
                         next.processes[slot].send = Send::Routed(Try {
@@ -110,13 +113,7 @@ impl World {
         matches!(contact, ContactState::Stopped | ContactState::Superseded)
     }
 
-    fn failure<'a>(
-        &self,
-        state: &State,
-        slot: usize,
-        one: &Try,
-        error: &'a Error,
-    ) -> Failure<'a> {
+    fn failure<'a>(&self, state: &State, slot: usize, one: &Try, error: &'a Error) -> Failure<'a> {
         let newest = state.processes[slot].plan;
         Failure {
             error,
@@ -158,7 +155,8 @@ impl World {
             return;
         }
         if one.strayed && one.copy.is_some() {
-            ended.broken = Some("ONCE: one send is stored on both sides, and no seal had refused it");
+            ended.broken =
+                Some("ONCE: one send is stored on both sides, and no seal had refused it");
         }
         let mut next = ended;
         self.store(&mut next, one.side, true, Place::Waiting);
@@ -231,7 +229,11 @@ impl World {
             }
             Next::OtherSide => {
                 let side = one.side.other();
-                put(Act::IsRefused(who), Send::Routed(Try { side, ..refused }), None);
+                put(
+                    Act::IsRefused(who),
+                    Send::Routed(Try { side, ..refused }),
+                    None,
+                );
             }
             _ => {
                 let published = self.brief(state);
@@ -242,9 +244,13 @@ impl World {
                 let broken = if refreshes {
                     None
                 } else if member {
-                    Some("P4: a member's send is refused, and no other side or newer plan is to be had")
+                    Some(
+                        "P4: a member's send is refused, and no other side or newer plan is to be had",
+                    )
                 } else if untried {
-                    Some("P4: a refused send waits for a control plane that it does not reach, and the other side was not tried")
+                    Some(
+                        "P4: a refused send waits for a control plane that it does not reach, and the other side was not tried",
+                    )
                 } else {
                     None
                 };
@@ -312,7 +318,9 @@ impl Known {
 pub(crate) fn sides(plan: Known) -> impl Iterator<Item = Side> {
     let writes = plan.writes();
     let drawn = DRAWS.map(|draw| writes.side(None, || draw));
-    Side::BOTH.into_iter().filter(move |side| drawn.contains(side))
+    Side::BOTH
+        .into_iter()
+        .filter(move |side| drawn.contains(side))
 }
 
 impl State {

@@ -109,7 +109,10 @@ impl World {
             Act::Decide(Decision::Cancel) => "an operator cancels".into(),
             Act::Gone(slot) => format!("an operator says that {} is gone", name(slot)),
             Act::Look(0) => {
-                format!("a look begins and reads the topic{}", asked(after.seen.map(|seen| seen.0)))
+                format!(
+                    "a look begins and reads the topic{}",
+                    asked(after.seen.map(|seen| seen.0))
+                )
             }
             Act::Look(1) => "the look reads the retry topics".into(),
             Act::Look(2) => "the look reads what is delayed or half, and is over".into(),
@@ -124,7 +127,9 @@ impl World {
             Act::FirstOffsets => "the first offsets on the target are committed".into(),
             Act::PlaneCrashes => "the control plane dies".into(),
             Act::PlaneRestarts => "the control plane starts again".into(),
-            Act::Starts(slot) => format!("{} starts and registers, with {}", name(slot), stage(slot)),
+            Act::Starts(slot) => {
+                format!("{} starts and registers, with {}", name(slot), stage(slot))
+            }
             Act::StartsFromDisk(slot) => {
                 format!("{} starts from disk, with {}", name(slot), stage(slot))
             }
@@ -135,7 +140,8 @@ impl World {
             ),
             Act::Syncs(slot) => {
                 let acked = after.processes[usize::from(slot)].acked;
-                let acked = acked.map_or_else(String::new, |acked| format!(", has applied {acked}"));
+                let acked =
+                    acked.map_or_else(String::new, |acked| format!(", has applied {acked}"));
                 format!("{} asks{acked}, is told {}", name(slot), stage(slot))
             }
             Act::SyncsUnanswered(slot) => format!(
@@ -159,7 +165,11 @@ impl World {
                 format!("{}: {} is stored", name(slot), self.route(before, slot))
             }
             Act::ArrivesDelayed(slot) => {
-                format!("{}: {} is stored, delayed", name(slot), self.route(before, slot))
+                format!(
+                    "{}: {} is stored, delayed",
+                    name(slot),
+                    self.route(before, slot)
+                )
             }
             Act::ArrivesUnanswered(slot) => format!(
                 "{}: {} is stored, and the answer is lost",
@@ -167,7 +177,11 @@ impl World {
                 self.route(before, slot)
             ),
             Act::ArrivesHalf(slot) => {
-                format!("{}: {} is stored, half", name(slot), self.route(before, slot))
+                format!(
+                    "{}: {} is stored, half",
+                    name(slot),
+                    self.route(before, slot)
+                )
             }
             Act::IsRefused(slot) => {
                 let then = match after.processes[usize::from(slot)].send {
@@ -175,7 +189,11 @@ impl World {
                     Send::Waits(_) => "and waits for a newer plan".into(),
                     _ => "and fails".into(),
                 };
-                format!("{}: {} is refused by the seal, {then}", name(slot), self.route(before, slot))
+                format!(
+                    "{}: {} is refused by the seal, {then}",
+                    name(slot),
+                    self.route(before, slot)
+                )
             }
             Act::IsRerouted(slot, side) => format!(
                 "{}: {} is refused by the seal, and goes to the {side} under {}",
@@ -188,7 +206,11 @@ impl World {
             }
             Act::Commits(slot) => format!("{} commits its transaction", name(slot)),
             Act::GoesOn(slot) => {
-                format!("{} sends under the newer plan: {}", name(slot), self.route(after, slot))
+                format!(
+                    "{} sends under the newer plan: {}",
+                    name(slot),
+                    self.route(after, slot)
+                )
             }
             Act::GivesUp(slot) => format!("{}: {} fails", name(slot), self.route(before, slot)),
             Act::FallsDue(number) => format!("message {number} falls due"),
