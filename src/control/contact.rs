@@ -35,14 +35,14 @@ pub enum ContactState {
 }
 
 impl ContactState {
-    /// Whether a consumer reads `side`. Without valid contact the plan may be an old one: a consumer that reads both sides misses nothing. A stopped
-    /// one keeps both open and hands nothing out; a superseded one reads nothing.
+    /// Whether a consumer reads `side`. Without contact the plan may be an old one: a consumer that reads both sides misses nothing. A stopped or
+    /// superseded one reads nothing, and leaves its queues to others.
     #[must_use]
     pub fn reads(self, plan: ReadPlan, side: Side) -> bool {
         match self {
             ContactState::Valid => plan.includes(side),
-            ContactState::Lost | ContactState::Stopped => true,
-            ContactState::Superseded => false,
+            ContactState::Lost => true,
+            ContactState::Stopped | ContactState::Superseded => false,
         }
     }
 }
