@@ -260,7 +260,8 @@ impl Planes {
             changing: None,
             reopening: None,
             reopened: 0,
-            proved: unread(stage).is_some(),
+            proved: None,
+            leaving: false,
             overrides: Vec::new(),
             abandoned: None,
         };
@@ -558,6 +559,8 @@ fn timing() -> Timing {
         inspect_moving: Duration::ZERO,
         inspect_resting: Duration::ZERO,
         change_bound: BOUND,
+        // No broker is restarted here.
+        relist: Duration::ZERO,
         forget: LEASE * 1_000,
     }
 }
@@ -733,5 +736,6 @@ fn backlog(seen: &Seen, group: usize) -> Backlog {
         delayed: Some(u64::from(seen.delayed[group])),
         half: Some(u64::from(seen.half)),
         dead_letters: Some(0),
+        retry_of_others: 0,
     }
 }

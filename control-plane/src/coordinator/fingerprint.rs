@@ -41,7 +41,7 @@ impl Member {
         let over = |at: Duration| at.saturating_sub(self.heard) > timing.lease + timing.margin;
         let long_gone = now.saturating_sub(self.heard) > timing.forget;
         debug(&(&self.record, over(now), look.map(over), long_gone), into);
-        debug(&self.applied(), into);
+        debug(&self.told(timing, [now, look.unwrap_or(now)]), into);
     }
 }
 

@@ -142,15 +142,14 @@ impl Member {
         self.acks.get(topic).copied()
     }
 
-    /// What it has told since this control plane started, and what the brokers say of it.
-    pub(super) fn applied(&self) -> impl std::fmt::Debug + '_ {
-        (
-            &self.acks,
-            &self.roles,
-            &self.refused,
-            &self.unlisted,
-            self.sequence,
-        )
+    /// What it has told since this control plane started, and what the brokers have said of it by each of these times.
+    pub(super) fn told(&self, timing: &Timing, by: [Duration; 2]) -> impl std::fmt::Debug + '_ {
+        let lasts = |since: Duration| by.map(|at| at.saturating_sub(since) >= timing.relist);
+        let unlisted = self.unlisted.iter();
+        let unlisted = unlisted.map(|(topic, seen)| (topic, seen.proved, lasts(seen.since)));
+        let unlisted: Vec<_> = unlisted.collect();
+        let told = (&self.acks, &self.roles, &self.refused, self.sequence);
+        (told, unlisted)
     }
 
     /// Without a role it was never to be found.
