@@ -129,7 +129,8 @@ fn work(jobs: &[Job], threads: usize) -> Vec<Done> {
                     let outcome = one(*job);
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                     done.push(Done { job: *job, outcome });
-                    eprintln!("{} of {}", done.len(), jobs.len());
+                    let last = done.last().map(Done::line).unwrap_or_default();
+                    eprintln!("{:3} of {} {last}", done.len(), jobs.len());
                 }
             });
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, Hasher},
+    hash::{BuildHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -123,7 +123,7 @@ pub enum Input {
 }
 
 /// The work under way.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Task {
     /// Nothing, or the control plane is down.
     None,
@@ -150,6 +150,8 @@ pub struct Brief {
     pub goal: Stage,
     /// The stage that the step under way leads to.
     pub heading: Option<Stage>,
+    /// How often it has reopened a drain by itself.
+    pub reopened: u64,
     /// The control plane calls the topic settled.
     pub settled: bool,
     /// It calls the unread side of an end stage sealed and proved.
@@ -183,17 +185,43 @@ pub fn unread(stage: Stage) -> Option<Side> {
         .find(|side| stage.access(*side) == Access::Sealed)
 }
 
+/// What is stored. Few inputs change it, so most control planes share theirs.
+#[derive(Clone, Debug)]
+struct Store {
+    rows: BTreeMap<(Kind, String), Record>,
+    print: u64,
+}
+
+impl Store {
+    fn new(rows: BTreeMap<(Kind, String), Record>) -> Self {
+        let mut hasher = FixedState::with_seed(2).build_hasher();
+        for ((_, key), row) in &rows {
+            hasher.write(key.as_bytes());
+            hasher.write(row.value.to_string().as_bytes());
+        }
+        Store {
+            rows,
+            print: hasher.finish(),
+        }
+    }
+
+    fn topic(&self) -> Option<TopicRecord> {
+        let row = self.rows.get(&(Kind::Topic, TOPIC.to_owned()))?;
+        serde_json::from_value(row.value.clone()).ok()
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Plane {
     coordinator: Option<Coordinator>,
-    records: BTreeMap<(Kind, String), Record>,
+    store: Arc<Store>,
     now: Duration,
-    work: Option<Work>,
+    work: Option<Arc<Work>>,
     begun: Option<Duration>,
     /// What the last look saw, for a mutation that says it again.
     last: Option<Look>,
     /// What a mutation keeps over a crash.
-    kept: Option<(Coordinator, Work)>,
+    kept: Option<(Coordinator, Arc<Work>)>,
     epoch: u64,
 }
 
@@ -277,7 +305,7 @@ impl Planes {
         });
         let mut plane = Plane {
             coordinator: None,
-            records: rows.into(),
+            store: Arc::new(Store::new(rows.into())),
             now: Duration::from_secs(1),
             work: None,
             begun: None,
@@ -356,13 +384,15 @@ impl Plane {
                 }
             }
             Input::Accessed(answered) => {
-                let Some(Work::SetAccess {
-                    topic,
+                let Some(work) = self.work.take() else {
+                    return false;
+                };
+                let Work::SetAccess {
                     side,
                     access,
                     token,
                     ..
-                }) = self.work.take()
+                } = *work
                 else {
                     return false;
                 };
@@ -371,7 +401,7 @@ impl Plane {
                     false => Err("no answer".to_owned()),
                 };
                 Event::AccessChanged {
-                    topic,
+                    topic: TOPIC.into(),
                     side,
                     access,
                     token,
@@ -430,23 +460,32 @@ impl Plane {
             return false;
         };
         let step = coordinator.handle(event, self.now);
-        for mut record in step.change.puts {
-            if lie == Some(Mutation::MembershipNotStored) && record.kind == Kind::Instance {
-                continue;
+        let change = step.change;
+        if !change.puts.is_empty() || !change.deletes.is_empty() {
+            let mut rows = self.store.rows.clone();
+            for mut record in change.puts {
+                if lie == Some(Mutation::MembershipNotStored) && record.kind == Kind::Instance {
+                    continue;
+                }
+                if lie == Some(Mutation::ChangeUnderWayNotStored)
+                    && let Some(row) = record.value.as_object_mut()
+                {
+                    row.remove("changing");
+                }
+                rows.insert((record.kind, record.key.clone()), record);
             }
-            if lie == Some(Mutation::ChangeUnderWayNotStored)
-                && let Some(row) = record.value.as_object_mut()
-            {
-                row.remove("changing");
+            for key in change.deletes {
+                rows.remove(&key);
             }
-            let key = (record.kind, record.key.clone());
-            self.records.insert(key, record);
-        }
-        for key in step.change.deletes {
-            self.records.remove(&key);
+            self.store = Arc::new(Store::new(rows));
         }
         // One piece of work at a time for a topic.
-        self.work = step.work.into_iter().next().or(self.work.take());
+        self.work = step
+            .work
+            .into_iter()
+            .next()
+            .map(Arc::new)
+            .or(self.work.take());
         matches!(step.answer, Some(Ok(Answer::Sync { superseded: true })))
     }
 
@@ -461,14 +500,14 @@ impl Plane {
             epoch: self.epoch,
             ..Config::default()
         };
-        let records = self.records.values().cloned().collect();
+        let records = self.store.rows.values().cloned().collect();
         // Rows that it has written itself can be read.
         self.coordinator = Coordinator::restore(config, records, self.now).ok();
         self.handle(Event::Tick, lie);
     }
 
     fn done(&mut self) -> Option<u64> {
-        match self.work.take()? {
+        match *self.work.take()? {
             Work::SetAccess { token, .. }
             | Work::Inspect { token, .. }
             | Work::CommitFirstOffsets { token, .. } => Some(token),
@@ -476,7 +515,7 @@ impl Plane {
     }
 
     fn task(&self) -> Task {
-        match &self.work {
+        match self.work.as_deref() {
             None => Task::None,
             Some(Work::Inspect { .. }) => Task::Look(self.begun.is_some()),
             Some(Work::SetAccess { side, access, .. }) => Task::Access(*side, *access),
@@ -484,22 +523,14 @@ impl Plane {
         }
     }
 
-    fn row(&self) -> Option<TopicRecord> {
-        let row = self.records.get(&(Kind::Topic, TOPIC.to_owned()))?;
-        serde_json::from_value(row.value.clone()).ok()
-    }
-
     fn fingerprint(&self) -> u64 {
         let mut hasher = FixedState::with_seed(1).build_hasher();
-        for ((_, key), record) in &self.records {
-            hasher.write(key.as_bytes());
-            hasher.write(record.value.to_string().as_bytes());
-        }
-        hasher.write(format!("{:?}", self.task()).as_bytes());
+        hasher.write_u64(self.store.print);
+        self.task().hash(&mut hasher);
         let kept = self.kept.as_ref().map(|(coordinator, _)| coordinator);
         if let Some(coordinator) = self.coordinator.as_ref().or(kept) {
             // A look that has not begun begins later than everything that was.
-            let looks = matches!(self.work, Some(Work::Inspect { .. }));
+            let looks = matches!(self.task(), Task::Look(_));
             let look = looks.then(|| self.begun.unwrap_or(self.now));
             coordinator.fingerprint(self.now, look, &mut hasher);
         }
@@ -507,11 +538,12 @@ impl Plane {
     }
 
     fn brief(&self, fleet: &Fleet) -> Brief {
-        let row = self.row();
+        let row = self.store.topic();
         let plan = row
             .as_ref()
             .map_or_else(|| plan(Stage::SourceOnly, 0, 0), |row| row.plan.clone());
         let goal = row.as_ref().map_or(plan.stage, |row| row.goal);
+        let reopened = row.as_ref().map_or(0, |row| row.reopened);
         let reopening = row.is_some_and(|row| row.reopening.is_some());
         let inner = plan.stage.toward(Stage::DualWrite);
         let heading = plan.stage.toward(goal);
@@ -539,6 +571,7 @@ impl Plane {
             previous: plan.previous_revision.0,
             goal,
             heading,
+            reopened,
             settled: view.as_ref().is_some_and(|view| view.settled),
             claims: at_rest && seal.is_some_and(|seal| seal.passed),
             looks: seal.map_or(0, |seal| seal.numbers["looks"].as_u64().unwrap_or(0).min(2)),

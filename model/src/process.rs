@@ -173,6 +173,7 @@ impl World {
         };
         if fits && !refuses {
             process.plan = Some(published);
+            process.note_applied();
             state.disk[self.scene.fleet.name(slot)] = Some(published);
         }
         process.contact = ContactState::Valid;
@@ -222,9 +223,7 @@ impl World {
         };
         let sent = routed.is_none_or(|plan| plan == known);
         let consumes = self.scene.fleet.slots[slot].group.is_some();
-        let read = Side::BOTH
-            .into_iter()
-            .all(|side| process.reads[side.index()] == known.reads(side));
+        let read = process.applied == Some(known.revision);
         (sent || self.lies(Mutation::ProducerAcksWithOldSend))
             && (!consumes || read || self.lies(Mutation::ConsumerAcksUnsubscribed))
     }
@@ -253,6 +252,7 @@ impl World {
             if wants && !reads && !barred {
                 let mut next = *state;
                 next.processes[slot].reads[side.index()] = true;
+                next.processes[slot].note_applied();
                 out.push((Act::Subscribes(who, side), next));
             }
             let busy = state.messages.iter().flatten().any(|message| {
@@ -262,6 +262,7 @@ impl World {
             if !wants && reads && !busy {
                 let mut next = *state;
                 next.processes[slot].reads[side.index()] = false;
+                next.processes[slot].note_applied();
                 out.push((Act::Unsubscribes(who, side), next));
             }
         }
@@ -299,6 +300,17 @@ impl World {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+impl Process {
+    /// Notes whether the sides are as the plan says.
+    pub(crate) fn note_applied(&mut self) {
+        let Some(known) = self.plan else { return };
+        let reads = |side: Side| self.reads[side.index()] == known.reads(side);
+        if Side::BOTH.into_iter().all(reads) {
+            self.applied = Some(known.revision);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What must hold at every moment, and what rest is.
 
-use crossfade::{Side, control::ContactState};
+use crossfade::{
+    Side,
+    control::{ContactState, wire::LeaseMode},
+};
 use crossfade_control_plane::coordinator::Standing;
 
 use crate::{
@@ -87,8 +90,10 @@ impl World {
             if routed(process).is_some_and(|one| one.revision < acked && far(one.stage)) {
                 return Some("N: a member's send is under way by a plan that is two stages away");
             }
-            let consumes = self.scene.fleet.slots[slot].group.is_some();
-            if consumes && sides(brief.known()).any(|side| !process.reads[side.index()]) {
+            // In mode `stop` a consumer leaves by its own lease, and comes back.
+            let life = self.scene.fleet.slots[slot];
+            let stays = life.group.is_some() && life.lease_mode == LeaseMode::Continue;
+            if stays && sides(brief.known()).any(|side| !process.reads[side.index()]) {
                 return Some("N: the plan in force writes to a side that a member does not read");
             }
         }

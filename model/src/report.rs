@@ -31,26 +31,7 @@ impl<'a> Report<'a> {
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
         for done in self.done {
-            let outcome = &done.outcome;
-            let (fleet, from) = (outcome.scene.fleet.name, outcome.scene.from);
-            let (found, seconds) = (&outcome.found, outcome.took.as_secs_f64());
-            match done.job {
-                Job::Explore(family, _) => writeln!(
-                    text,
-                    "{family:34} {fleet:15} {from:11} {:>9} states {:>6} control planes  depth {:>2} {seconds:>6.1} s  {}",
-                    found.states,
-                    outcome.planes,
-                    found.depth,
-                    self.verdict(done),
-                )?,
-                Job::Catch(entry) => writeln!(
-                    text,
-                    "mutation {:43} {fleet:15} {from:11} {:>9} states {seconds:>6.1} s  {}",
-                    entry.name,
-                    found.states,
-                    self.verdict(done),
-                )?,
-            }
+            writeln!(text, "{}", done.line())?;
         }
         for done in self
             .done
@@ -81,21 +62,6 @@ impl<'a> Report<'a> {
             self.failed(),
             self.took.as_secs_f64()
         )
-    }
-
-    fn verdict(&self, done: &Done) -> String {
-        let found = &done.outcome.found;
-        match (&found.broken, done.job) {
-            (Some((property, way)), Job::Catch(_)) => {
-                format!("{}, {} steps", short(property), way.len())
-            }
-            (Some((property, way)), Job::Explore(..)) => {
-                format!("BROKEN: {}, {} steps", short(property), way.len())
-            }
-            (None, Job::Catch(_)) => "NOT CAUGHT".into(),
-            (None, Job::Explore(..)) if found.complete => "complete, nothing broken".into(),
-            (None, Job::Explore(..)) => "given up, nothing broken so far".into(),
-        }
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -142,6 +108,39 @@ impl<'a> Report<'a> {
 }
 
 impl Done {
+    /// One line for people.
+    pub(crate) fn line(&self) -> String {
+        let outcome = &self.outcome;
+        let (fleet, from) = (outcome.scene.fleet.name, outcome.scene.from.as_str());
+        let name = match self.job {
+            Job::Explore(family, _) => family,
+            Job::Catch(entry) => entry.name,
+        };
+        format!(
+            "{name:43} {fleet:14} {from:11} {:>8} states {:>6} control planes {:>2} deep {:>6.1} s  {}",
+            outcome.found.states,
+            outcome.planes,
+            outcome.found.depth,
+            outcome.took.as_secs_f64(),
+            self.verdict(),
+        )
+    }
+
+    fn verdict(&self) -> String {
+        let found = &self.outcome.found;
+        match (&found.broken, self.job) {
+            (Some((property, way)), Job::Catch(_)) => {
+                format!("{}, {} steps", short(property), way.len())
+            }
+            (Some((property, way)), Job::Explore(..)) => {
+                format!("BROKEN: {}, {} steps", short(property), way.len())
+            }
+            (None, Job::Catch(_)) => "NOT CAUGHT".into(),
+            (None, Job::Explore(..)) if found.complete => "complete, nothing broken".into(),
+            (None, Job::Explore(..)) => "given up, nothing broken so far".into(),
+        }
+    }
+
     fn holds(&self) -> bool {
         match self.job {
             Job::Explore(..) => self.outcome.found.complete && self.outcome.found.broken.is_none(),

@@ -81,6 +81,8 @@ pub struct Process {
     pub member: bool,
     /// The last revision that it has told to have applied, as a member.
     pub acked: Option<u8>,
+    /// The last revision whose sides its consumer has all subscribed and stopped; it stays so, whatever a lost lease makes of the sides later.
+    pub applied: Option<u8>,
     /// It is subscribed, by side.
     pub reads: [bool; 2],
     /// Its send.

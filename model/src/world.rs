@@ -143,7 +143,7 @@ impl World {
         let mut decisions = Vec::new();
         if brief.goal != brief.stage {
             decisions.push(Decision::Cancel);
-        } else if asked < self.scene.bounds.changes {
+        } else if asked < self.scene.bounds.changes && brief.reopened <= 1 {
             if brief.stage != Stage::TargetOnly {
                 decisions.push(Decision::Advance);
             }
@@ -273,6 +273,7 @@ impl World {
                 if life.group.is_some() {
                     let unread = unread(from);
                     process.reads = Side::BOTH.map(|side| Some(side) != unread);
+                    process.note_applied();
                 }
                 self.sync(&mut state, slot);
             }
@@ -363,6 +364,7 @@ impl State {
             slept: false,
             member: false,
             acked: None,
+            applied: None,
             reads: [false; 2],
             send: Send::None,
         };
