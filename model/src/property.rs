@@ -136,8 +136,10 @@ impl World {
             };
             !self.consumers(group).any(reads)
         });
+        // The first step forward unseals the target before it is published, and waits, by name, until every group has a reader.
+        let unread = unread(brief.heading.unwrap_or(brief.stage));
         let read = |message: &Message| {
-            unread(brief.stage) != Some(message.side) || message.at.iter().all(|at| !at.is_open())
+            unread != Some(message.side) || message.at.iter().all(|at| !at.is_open())
         };
         named && acked().all(read)
     }

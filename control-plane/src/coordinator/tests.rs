@@ -1231,6 +1231,26 @@ fn message_that_slips_in_while_the_first_step_is_cancelled_reopens_the_drain_by_
     assert_eq!((view.stage, view.settled), (Stage::SourceOnly, true));
 }
 
+/// Found by the model checker: the source alone is read, the message lies on the target, and the step that would have it read waits for a reader.
+#[test]
+fn message_on_the_unsealed_target_waits_by_name_until_its_group_has_a_consumer_again() {
+    let mut world = World::with_apps([LeaseMode::Continue, LeaseMode::Stop]);
+    world.advance(Stage::DualRead);
+    while world.access[1] == Access::Sealed {
+        world.round();
+    }
+    world.store_message(Side::Target);
+    world.apps[1].alive = false;
+    world.now += Timing::default().lease + Timing::default().margin;
+    world.run(100);
+    let view = world.view();
+    assert_eq!((view.stage, view.settled), (Stage::SourceOnly, false));
+    assert_eq!(world.failed(), ["roles_registered"]);
+    world.start("consumer", "2", false, LeaseMode::Stop);
+    world.run(100);
+    assert_eq!(world.view().stage, Stage::DualRead);
+}
+
 #[test]
 fn removed_topic_comes_back_with_its_own_configuration_although_a_side_is_sealed() {
     let mut world = World::with_apps([LeaseMode::Stop; 2]);
