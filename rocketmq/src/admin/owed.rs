@@ -91,9 +91,9 @@ impl Admin {
     /// Everything that any broker had taken when this was called is counted; `dispatch` is how long the brokers may take to show it in their queues.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when a broker in `configs` is not known now;
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) and [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when too much waits to be looked at now;
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when a broker keeps what waits where it cannot be read; as
+    /// [`ErrorKind::Unavailable`] when a broker in `configs` is not known now;
+    /// [`ErrorKind::Timeout`] and [`ErrorKind::TooLarge`] when too much waits to be looked at now;
+    /// [`ErrorKind::Unsupported`] when a broker keeps what waits where it cannot be read; as
     /// [`Self::wait_for_dispatch`].
     ///
     /// # Cancellation
