@@ -137,7 +137,8 @@ impl World {
             !self.consumers(group).any(reads)
         });
         // The first step forward unseals the target before it is published, and waits, by name, until every group has a reader.
-        let unread = unread(brief.heading.unwrap_or(brief.stage));
+        let on_the_way = brief.heading.is_some_and(|next| unread(next).is_none());
+        let unread = unread(brief.stage).filter(|_| !on_the_way);
         let read = |message: &Message| {
             unread != Some(message.side) || message.at.iter().all(|at| !at.is_open())
         };
