@@ -1,5 +1,6 @@
 //! Messages on their way out and as the brokers store them (apache/rocketmq `MessageDecoder.java`, `MessageConst.java`).
 
+mod body;
 mod decode;
 mod delay;
 mod unique_id;

@@ -1,13 +1,13 @@
 //! Reading what a pull returns: messages in the brokers' storage format, one after the other.
 
-use std::{io::Read as _, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
 use crate::{
     codes::message_flag,
     error::{Error, ErrorKind, Result},
-    message::{pairs, property},
+    message::{body, pairs, property},
     route::MessageQueue,
 };
 
@@ -15,8 +15,6 @@ use crate::{
 const MAGIC: i32 = -626_843_481;
 /// `MessageDecoder.MESSAGE_MAGIC_CODE_V2`: topic names above 127 bytes, the length in two bytes.
 const MAGIC_LONG_TOPIC: i32 = -626_843_477;
-/// A compressed body may not grow above this.
-const MAX_INFLATED_BYTES: u64 = 64 << 20;
 
 /// A message as a broker stored it.
 #[derive(Clone, Debug)]
@@ -202,7 +200,10 @@ fn read(message: &mut Bytes, queue: &MessageQueue) -> Result<ReceivedMessage, Fa
         reconsume_times: fields.reconsume_times.try_into().unwrap_or(0),
         born_timestamp_ms: fields.born_timestamp_ms,
         store_timestamp_ms: fields.store_timestamp_ms,
-        body: plain_body(fields.body, fields.sys_flag, queue, fields.offset)?,
+        body: body::plain(fields.body, fields.sys_flag).map_err(|error| {
+            let place = format!("the message at offset {} of {queue}", fields.offset);
+            error.with_context(&place)
+        })?,
         offset_message_id: offset_message_id(&fields.store_host, fields.commit_log_offset),
         properties: fields.properties,
     })
@@ -261,40 +262,6 @@ fn take(message: &mut Bytes, length: usize) -> Result<Bytes, Failure> {
     Ok(message.split_to(length))
 }
 
-fn plain_body(body: Bytes, sys_flag: i32, queue: &MessageQueue, offset: u64) -> Result<Bytes> {
-    if sys_flag & message_flag::COMPRESSED == 0 {
-        return Ok(body);
-    }
-    match sys_flag & message_flag::COMPRESSION_MASK {
-        // Clients before 4.9.4 name no type: it is zlib.
-        0 | message_flag::COMPRESSION_ZLIB => {}
-        other => {
-            let name = match other {
-                message_flag::COMPRESSION_LZ4 => "LZ4",
-                message_flag::COMPRESSION_ZSTD => "ZSTD",
-                _ => "an unknown method",
-            };
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "the message at offset {offset} of {queue} is compressed by {name}: only zlib can be read"
-                ),
-            ));
-        }
-    }
-    let mut inflated = Vec::with_capacity(body.len() * 2);
-    let read = flate2::read::ZlibDecoder::new(&*body)
-        .take(MAX_INFLATED_BYTES + 1)
-        .read_to_end(&mut inflated);
-    match read {
-        Ok(length) if length as u64 > MAX_INFLATED_BYTES => {
-            Err(broken(queue, "its body inflates to more than 64 MiB"))
-        }
-        Ok(_) => Ok(inflated.into()),
-        Err(source) => Err(broken(queue, "its body cannot be inflated").with_source(source)),
-    }
-}
-
 /// `MessageDecoder.createMessageId`.
 fn offset_message_id(store_host: &[u8], commit_log_offset: u64) -> String {
     use std::fmt::Write as _;
@@ -308,8 +275,6 @@ fn offset_message_id(store_host: &[u8], commit_log_offset: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use bytes::{BufMut, BytesMut};
 
     use super::*;
@@ -373,12 +338,6 @@ mod tests {
         }
     }
 
-    fn zlib(body: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(body).unwrap();
-        encoder.finish().unwrap()
-    }
-
     #[test]
     fn two_messages_are_read_with_all_they_carry() {
         let mut body = stored(&Stored::default());
@@ -418,31 +377,6 @@ mod tests {
         assert_eq!(&*read("%RETRY%g"), "orders");
         // In any other topic the property is just a property.
         assert_eq!(&*read("t"), "t");
-    }
-
-    #[test]
-    fn compressed_bodies_are_inflated_within_bounds() {
-        let good = zlib(b"hello hello hello");
-        let bomb = zlib(&vec![0; MAX_INFLATED_BYTES as usize + 1]);
-        let read = |sys_flag, body: &[u8]| {
-            let stored = stored(&Stored {
-                sys_flag,
-                body,
-                ..Stored::default()
-            });
-            decode(stored.freeze(), &queue("t"))
-        };
-        for sys_flag in [1, 769] {
-            assert_eq!(read(sys_flag, &good).messages[0].body, "hello hello hello");
-        }
-        for (sys_flag, body, kind) in [
-            (769, &bomb[..], ErrorKind::Protocol),
-            (769, b"no zlib", ErrorKind::Protocol),
-            (257, &good, ErrorKind::Unsupported),
-            (513, &good, ErrorKind::Unsupported),
-        ] {
-            assert_eq!(read(sys_flag, body).error.unwrap().kind(), kind);
-        }
     }
 
     #[test]

@@ -1,0 +1,135 @@
+//! Bodies that producers compressed (apache/rocketmq `CompressionType.java`): zlib by every version, LZ4 frames and ZSTD by 5.x.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+
+use crate::{
+    codes::message_flag,
+    error::{Error, ErrorKind, Result},
+};
+
+/// A compressed body may not grow above this.
+const MAX_INFLATED_BYTES: u64 = 64 << 20;
+
+/// The body as the application sent it.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a method that no released version has, [`ErrorKind::Protocol`] for a body that cannot be decompressed or grows above 64 MiB.
+pub(super) fn plain(body: Bytes, sys_flag: i32) -> Result<Bytes> {
+    plain_within(body, sys_flag, MAX_INFLATED_BYTES)
+}
+
+fn plain_within(body: Bytes, sys_flag: i32, limit: u64) -> Result<Bytes> {
+    if sys_flag & message_flag::COMPRESSED == 0 {
+        return Ok(body);
+    }
+    match sys_flag & message_flag::COMPRESSION_MASK {
+        // Clients before 4.9.4 name no method: it is zlib.
+        0 | message_flag::COMPRESSION_ZLIB => {
+            inflate("zlib", &body, limit, flate2::read::ZlibDecoder::new(&*body))
+        }
+        message_flag::COMPRESSION_LZ4 => inflate(
+            "LZ4",
+            &body,
+            limit,
+            lz4_flex::frame::FrameDecoder::new(&*body),
+        ),
+        message_flag::COMPRESSION_ZSTD => match ruzstd::decoding::StreamingDecoder::new(&*body) {
+            Ok(decoder) => inflate("ZSTD", &body, limit, decoder),
+            Err(source) => Err(broken("ZSTD", io::Error::other(source))),
+        },
+        other => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "its body is compressed by the unknown method {}",
+                other >> 8
+            ),
+        )),
+    }
+}
+
+fn inflate(method: &str, body: &[u8], limit: u64, decoder: impl Read) -> Result<Bytes> {
+    let mut inflated = Vec::with_capacity(body.len() * 2);
+    let read = decoder.take(limit + 1).read_to_end(&mut inflated);
+    match read {
+        Ok(length) if length as u64 > limit => Err(Error::new(
+            ErrorKind::Protocol,
+            format!("its body inflates to more than {limit} bytes"),
+        )),
+        Ok(_) => Ok(inflated.into()),
+        Err(source) => Err(broken(method, source)),
+    }
+}
+
+fn broken(method: &str, source: io::Error) -> Error {
+    let message = format!("its body is no {method}: {source}");
+    Error::new(ErrorKind::Protocol, message).with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const TEXT: &[u8] = b"hello hello hello hello";
+
+    fn zlib(body: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn lz4(body: &[u8]) -> Vec<u8> {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(body: &[u8]) -> Vec<u8> {
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        ruzstd::encoding::compress_to_vec(body, level)
+    }
+
+    #[test]
+    fn every_method_of_the_brokers_is_read() {
+        for (sys_flag, body) in [
+            (0, TEXT.to_vec()),
+            (1, zlib(TEXT)),
+            (769, zlib(TEXT)),
+            (257, lz4(TEXT)),
+            (513, zstd(TEXT)),
+        ] {
+            assert_eq!(plain(body.into(), sys_flag).unwrap(), TEXT, "{sys_flag}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_grows_without_bound_is_refused() {
+        let zeros = vec![0; 100_001];
+        for (sys_flag, bomb) in [(769, zlib(&zeros)), (257, lz4(&zeros)), (513, zstd(&zeros))] {
+            let bomb = Bytes::from(bomb);
+            assert!(plain_within(bomb.clone(), sys_flag, 100_001).is_ok());
+            let error = plain_within(bomb, sys_flag, 100_000).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol);
+            assert!(error.message().contains("100000 bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_method_or_cut_short_is_an_error() {
+        let all = [(769, zlib(TEXT)), (257, lz4(TEXT)), (513, zstd(TEXT))];
+        for (sys_flag, body) in &all {
+            for (other, _) in all.iter().filter(|(other, _)| other != sys_flag) {
+                let error = plain(body.clone().into(), *other).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Protocol, "{sys_flag} as {other}");
+            }
+            // A frame without its end may be a whole text: all but the trailing checksum.
+            let half = body[..body.len() / 2].to_vec();
+            assert!(plain(half.into(), *sys_flag).is_err(), "{sys_flag}");
+        }
+        let unknown = plain(Bytes::from_static(TEXT), 0x701).unwrap_err();
+        assert_eq!(unknown.kind(), ErrorKind::Unsupported);
+    }
+}
