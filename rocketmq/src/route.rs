@@ -4,7 +4,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Deserialize;
 
-use crate::{codes::permission, error::Result, fastjson};
+use crate::{
+    codes::permission,
+    error::{Error, ErrorKind, Result},
+    fastjson,
+};
+
+/// Of one topic, on all brokers together. A route with more is a broken answer: a list of them all could fill the memory.
+const MAX_QUEUES: u64 = 65_536;
 
 /// One queue of a topic.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -76,6 +83,20 @@ pub struct TopicRoute {
 impl TopicRoute {
     pub(crate) fn parse(body: &[u8]) -> Result<TopicRoute> {
         let mut route: TopicRoute = fastjson::from_slice(body)?;
+        let queues = |of: fn(&BrokerQueues) -> u32| -> u64 {
+            route
+                .queues
+                .iter()
+                .map(|queues| u64::from(of(queues)))
+                .sum()
+        };
+        let most = queues(|queues| queues.read).max(queues(|queues| queues.write));
+        if most > MAX_QUEUES {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                format!("a route names {most} queues of one topic; at most {MAX_QUEUES} are taken"),
+            ));
+        }
         // Every client must see the same order, or they allocate the queues differently.
         route.brokers.sort_by(|a, b| a.name.cmp(&b.name));
         route.queues.sort_by(|a, b| a.broker.cmp(&b.broker));
@@ -117,13 +138,11 @@ impl TopicRoute {
         permission: i32,
         count: impl Fn(&BrokerQueues) -> u32,
     ) -> Vec<MessageQueue> {
-        /// More would be a broken answer.
-        const MAX_QUEUES: u32 = 65_536;
         self.queues
             .iter()
             .filter(|queues| queues.permission & permission != 0)
             .flat_map(|queues| {
-                (0..count(queues).min(MAX_QUEUES)).map(|queue| MessageQueue {
+                (0..count(queues)).map(|queue| MessageQueue {
                     topic: Arc::clone(topic),
                     broker: Arc::clone(&queues.broker),
                     queue,
@@ -177,6 +196,24 @@ mod tests {
     }
 
     #[test]
+    fn a_route_with_more_queues_than_memory_is_refused() {
+        let many = |brokers: usize, queues: u64| {
+            let one = format!(
+                r#"{{"brokerName":"b","perm":6,"readQueueNums":{queues},"writeQueueNums":1}}"#
+            );
+            let text = format!(r#"{{"queueDatas":[{}]}}"#, vec![one; brokers].join(","));
+            TopicRoute::parse(text.as_bytes()).map(|route| route.queues.len())
+        };
+        assert_eq!(many(2, 32_768).unwrap(), 2);
+        for (brokers, queues) in [(2, 32_769), (70_000, 1), (1, u64::from(u32::MAX))] {
+            assert_eq!(
+                many(brokers, queues).unwrap_err().kind(),
+                ErrorKind::Protocol
+            );
+        }
+    }
+
+    #[test]
     fn permissions_and_missing_masters_take_queues_away() {
         let route = |permission: i32, id: u64| TopicRoute {
             brokers: vec![Broker {
@@ -206,12 +243,5 @@ mod tests {
                 "permission {permission}, broker id {id}"
             );
         }
-    }
-
-    #[test]
-    fn absurd_queue_counts_are_capped() {
-        let body = br#"{"queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":4294967295}]}"#;
-        let route = TopicRoute::parse(body).unwrap();
-        assert_eq!(route.readable(&"t".into()).len(), 65_536);
     }
 }
