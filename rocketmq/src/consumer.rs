@@ -188,7 +188,8 @@ impl Consumer {
     /// The failure of the last commit: what it would have covered is delivered again, unless another call commits it.
     ///
     /// # Cancellation
-    /// The group may be left or not; the next call commits what was not.
+    /// Nothing is committed any more; brokers that were not told yet hear that the member is gone, if that takes no waiting. The next call commits what
+    /// was not. A call that is dropped while queues are being assigned may have done nothing.
     pub async fn close(&self) -> Result<()> {
         self.group.leave(&self.inbox).await
     }

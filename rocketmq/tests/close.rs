@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -12,11 +12,12 @@ use bytes::{BufMut, BytesMut};
 use crossfade_rocketmq::{
     Client, ClientOptions, Consumer, ConsumerOptions,
     codes::{request, response},
-    frame::{self, Command},
+    frame::{self, Command, Request},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 /// No offset is committed.
@@ -27,7 +28,12 @@ const FIRST: i64 = 7;
 struct Server {
     address: String,
     takes_commits: AtomicBool,
+    /// Commits get no answer.
+    stuck: AtomicBool,
     committed: AtomicI64,
+    /// Commits and goodbyes, in the order in which they came.
+    heard: Mutex<Vec<i32>>,
+    news: Notify,
 }
 
 impl Server {
@@ -36,7 +42,10 @@ impl Server {
         let server = Arc::new(Server {
             address: listener.local_addr().unwrap().to_string(),
             takes_commits: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
             committed: AtomicI64::new(NOTHING),
+            heard: Mutex::default(),
+            news: Notify::new(),
         });
         let serving = Arc::clone(&server);
         tokio::spawn(async move {
@@ -63,9 +72,31 @@ impl Server {
         }
     }
 
+    /// Waits until so many commits and goodbyes were heard.
+    async fn heard(&self, count: usize) -> Vec<i32> {
+        let waited = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                let heard = self.heard.lock().unwrap().clone();
+                if heard.len() >= count {
+                    return heard;
+                }
+                self.news.notified().await;
+            }
+        });
+        waited.await.expect("the broker hears of it")
+    }
+
     fn answer(&self, command: &Command) -> Option<Vec<u8>> {
         let (mut code, mut offset, mut body) = (response::SUCCESS, NOTHING, String::new());
+        if matches!(
+            command.code,
+            request::UPDATE_CONSUMER_OFFSET | request::UNREGISTER_CLIENT
+        ) {
+            self.heard.lock().unwrap().push(command.code);
+            self.news.notify_one();
+        }
         match command.code {
+            request::UPDATE_CONSUMER_OFFSET if self.stuck.load(Ordering::SeqCst) => return None,
             // There is nothing to pull, for longer than the test takes.
             request::PULL_MESSAGE => return None,
             request::GET_ROUTEINFO_BY_TOPIC => {
@@ -135,4 +166,23 @@ async fn close_after_a_failed_commit_sets_back_nothing_that_another_member_has_c
     server.committed.store(FIRST + 3, Ordering::SeqCst);
     consumer.close().await.unwrap();
     assert_eq!(server.committed.load(Ordering::SeqCst), FIRST + 3);
+}
+
+#[tokio::test]
+async fn close_that_is_given_up_tells_the_broker_and_commits_no_more() {
+    let server = Server::start().await;
+    let (client, consumer) = consumer(&server).await;
+    server.stuck.store(true, Ordering::SeqCst);
+    let closing = tokio::time::timeout(Duration::from_millis(200), consumer.close());
+    closing
+        .await
+        .expect_err("the broker does not answer the commit");
+    let said = [request::UPDATE_CONSUMER_OFFSET, request::UNREGISTER_CLIENT];
+    assert_eq!(server.heard(2).await, said);
+    drop(consumer);
+    // Answered after all that was sent before it.
+    let question = Request::new(request::GET_MIN_OFFSET);
+    let answered = client.invoke(&server.address, question, Duration::from_secs(30));
+    answered.await.unwrap();
+    assert_eq!(server.heard(2).await, said);
 }
