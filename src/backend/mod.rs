@@ -477,6 +477,15 @@ pub trait BackendAdmin: fmt::Debug + Send + Sync {
     /// See the trait.
     fn create_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>>;
 
+    /// Deletes a consumer group with its offsets, its retry topic and its dead-letter topic, and what lies in those; one that does not exist is no error.
+    ///
+    /// # Behavior
+    /// Meant for a group that everybody has left. Its brokers may make it again for a member that is still connected.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>>;
+
     /// Whether every broker knows the group.
     ///
     /// # Errors
