@@ -661,6 +661,7 @@ fn request(report: Report, fleet: &Fleet) -> SyncRequest {
             queue_ids: (0..MESSAGES)
                 .map(|queue| queue_id(queue).to_string())
                 .collect(),
+            unreadable: Vec::new(),
         });
     let consumes = slot.group.map(|group| ConsumerState {
         group: group_name(group),

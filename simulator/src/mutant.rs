@@ -11,7 +11,7 @@ use crossfade::{
     backend::{
         AckToken, Backend, BackendAdmin, BackendConsumer, BackendProducer, Backlog, Capability,
         ConnectedClient, GroupMembers, Incoming, Outgoing, QueueId, Stored, Subscription,
-        TopicDescription, TopicSettings,
+        TopicDescription, TopicSettings, Unreadable,
     },
 };
 use tokio::time::sleep;
@@ -186,6 +186,10 @@ impl BackendConsumer for MutantConsumer {
 
     fn assigned(&self) -> Vec<QueueId> {
         self.inner.assigned()
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.inner.unreadable()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

@@ -274,6 +274,7 @@ impl World {
                             side,
                             queues: QUEUES,
                             queue_ids: (0..QUEUES).map(|id| queue_id(id).to_string()).collect(),
+                            unreadable: Vec::new(),
                         })
                         .collect(),
                 }]

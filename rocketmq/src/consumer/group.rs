@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    ConsumerOptions,
+    ConsumerOptions, Unreadable,
     inbox::{Held, Inbox},
     offset::{ProcessQueue, commit_all},
     pull, rebalance,
@@ -284,6 +284,18 @@ impl Group {
         let state = self.state();
         let queues = state.queues.keys().filter(|queue| *queue.topic == *topic);
         queues.cloned().collect()
+    }
+
+    /// Where queues of the topic, and those of the group's retry topic, stand at a message that cannot be read.
+    pub(super) fn unreadable(&self, topic: &str) -> Vec<Unreadable> {
+        let state = self.state();
+        let queues = state
+            .queues
+            .iter()
+            .filter(|(queue, _)| *queue.topic == *topic || queue.topic == self.retry_topic);
+        queues
+            .filter_map(|(_, process)| process.unreadable())
+            .collect()
     }
 
     /// Takes queues away from this member and returns them, to be committed.

@@ -1,4 +1,4 @@
-//! Closing a consumer whose last commit fails, against a server of the test's own.
+//! Name server and broker in one.
 
 use std::{
     sync::{
@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use crossfade_rocketmq::{
     Client, ClientOptions, Consumer, ConsumerOptions,
     codes::{request, response},
-    frame::{self, Command, Request},
+    frame::{self, Command},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,30 +20,34 @@ use tokio::{
     sync::Notify,
 };
 
+pub(crate) const TOPIC: &str = "orders";
 /// No offset is committed.
 const NOTHING: i64 = -1;
-const FIRST: i64 = 7;
+pub(crate) const FIRST: i64 = 7;
 
-/// Name server and broker in one: a topic with one queue, whose first message is [`FIRST`], and a group without an offset.
-struct Server {
-    address: String,
-    takes_commits: AtomicBool,
+/// A topic with one queue, whose first message is [`FIRST`], and a group without an offset.
+pub(crate) struct Server {
+    pub(crate) address: Arc<str>,
+    pub(crate) takes_commits: AtomicBool,
     /// Commits get no answer.
-    stuck: AtomicBool,
-    committed: AtomicI64,
+    pub(crate) stuck: AtomicBool,
+    pub(crate) committed: AtomicI64,
+    /// Messages in the brokers' format, from [`FIRST`] on.
+    stored: Vec<Bytes>,
     /// Commits and goodbyes, in the order in which they came.
     heard: Mutex<Vec<i32>>,
     news: Notify,
 }
 
 impl Server {
-    async fn start() -> Arc<Server> {
+    pub(crate) async fn start(stored: Vec<Bytes>) -> Arc<Server> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Arc::new(Server {
-            address: listener.local_addr().unwrap().to_string(),
+            address: listener.local_addr().unwrap().to_string().into(),
             takes_commits: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             committed: AtomicI64::new(NOTHING),
+            stored,
             heard: Mutex::default(),
             news: Notify::new(),
         });
@@ -72,22 +76,31 @@ impl Server {
         }
     }
 
-    /// Waits until so many commits and goodbyes were heard.
-    async fn heard(&self, count: usize) -> Vec<i32> {
+    /// Commits and goodbyes until now, once there was a goodbye.
+    pub(crate) async fn heard_goodbye(&self) -> Vec<i32> {
         let waited = tokio::time::timeout(Duration::from_secs(30), async {
             loop {
                 let heard = self.heard.lock().unwrap().clone();
-                if heard.len() >= count {
+                if heard.contains(&request::UNREGISTER_CLIENT) {
                     return heard;
                 }
                 self.news.notified().await;
             }
         });
-        waited.await.expect("the broker hears of it")
+        waited.await.expect("the broker is told")
+    }
+
+    /// What a pull finds; `None` holds it for longer than the test takes.
+    fn pulled(&self, command: &Command) -> Option<&[Bytes]> {
+        let offset: i64 = command.fields.number("queueOffset").unwrap();
+        let from = usize::try_from(offset - FIRST).ok()?;
+        let found = self.stored.get(from..)?;
+        (command.fields.get("topic") == Some(TOPIC) && !found.is_empty()).then_some(found)
     }
 
     fn answer(&self, command: &Command) -> Option<Vec<u8>> {
-        let (mut code, mut offset, mut body) = (response::SUCCESS, NOTHING, String::new());
+        let mut next = NOTHING;
+        let (mut code, mut offset, mut body) = (response::SUCCESS, NOTHING, Vec::new());
         if matches!(
             command.code,
             request::UPDATE_CONSUMER_OFFSET | request::UNREGISTER_CLIENT
@@ -97,17 +110,20 @@ impl Server {
         }
         match command.code {
             request::UPDATE_CONSUMER_OFFSET if self.stuck.load(Ordering::SeqCst) => return None,
-            // There is nothing to pull, for longer than the test takes.
-            request::PULL_MESSAGE => return None,
+            request::PULL_MESSAGE => {
+                body = self.pulled(command)?.concat();
+                next = FIRST + self.stored.len() as i64;
+            }
             request::GET_ROUTEINFO_BY_TOPIC => {
                 body = format!(
                     r#"{{"brokerDatas":[{{"cluster":"c","brokerName":"b","brokerAddrs":{{"0":"{}"}}}}],
                     "queueDatas":[{{"brokerName":"b","readQueueNums":1,"writeQueueNums":1,"perm":6}}]}}"#,
                     self.address
-                );
+                )
+                .into_bytes();
             }
             request::GET_CONSUMER_LIST_BY_GROUP => {
-                r#"{"consumerIdList":["one"]}"#.clone_into(&mut body);
+                body = br#"{"consumerIdList":["one"]}"#.to_vec();
             }
             request::GET_MIN_OFFSET => offset = FIRST,
             request::QUERY_CONSUMER_OFFSET => match self.committed.load(Ordering::SeqCst) {
@@ -122,67 +138,25 @@ impl Server {
             _ => {}
         }
         let header = format!(
-            r#"{{"code":{code},"flag":1,"language":"JAVA","opaque":{},"version":0,"extFields":{{"offset":"{offset}"}}}}"#,
+            r#"{{"code":{code},"flag":1,"language":"JAVA","opaque":{},"version":0,"extFields":{{"offset":"{offset}","nextBeginOffset":"{next}"}}}}"#,
             command.opaque
         );
         let mut frame = Vec::new();
         frame.put_u32(u32::try_from(4 + header.len() + body.len()).unwrap());
         frame.put_u32(u32::try_from(header.len()).unwrap());
         frame.extend_from_slice(header.as_bytes());
-        frame.extend_from_slice(body.as_bytes());
+        frame.extend_from_slice(&body);
         Some(frame)
     }
 }
 
-async fn consumer(server: &Server) -> (Client, Consumer) {
-    let client = Client::new(ClientOptions::new([&server.address], "one")).unwrap();
-    let consumer = Consumer::new(&client, "orders", "billing", ConsumerOptions::default())
+/// A consumer that has its queue.
+pub(crate) async fn consumer(server: &Server) -> (Client, Consumer) {
+    let client = Client::new(ClientOptions::new([&*server.address], "one")).unwrap();
+    let consumer = Consumer::new(&client, TOPIC, "billing", ConsumerOptions::default())
         .await
         .unwrap();
     let assigned = tokio::time::timeout(Duration::from_secs(30), consumer.ready()).await;
     assigned.unwrap().unwrap();
     (client, consumer)
-}
-
-#[tokio::test]
-async fn close_after_a_failed_commit_makes_it_and_says_when_it_is_made() {
-    let server = Server::start().await;
-    let (_client, consumer) = consumer(&server).await;
-    for _ in 0..2 {
-        consumer.close().await.unwrap_err();
-    }
-    server.takes_commits.store(true, Ordering::SeqCst);
-    consumer.close().await.unwrap();
-    assert_eq!(server.committed.load(Ordering::SeqCst), FIRST);
-    consumer.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn close_after_a_failed_commit_sets_back_nothing_that_another_member_has_committed() {
-    let server = Server::start().await;
-    let (_client, consumer) = consumer(&server).await;
-    consumer.close().await.unwrap_err();
-    server.takes_commits.store(true, Ordering::SeqCst);
-    server.committed.store(FIRST + 3, Ordering::SeqCst);
-    consumer.close().await.unwrap();
-    assert_eq!(server.committed.load(Ordering::SeqCst), FIRST + 3);
-}
-
-#[tokio::test]
-async fn close_that_is_given_up_tells_the_broker_and_commits_no_more() {
-    let server = Server::start().await;
-    let (client, consumer) = consumer(&server).await;
-    server.stuck.store(true, Ordering::SeqCst);
-    let closing = tokio::time::timeout(Duration::from_millis(200), consumer.close());
-    closing
-        .await
-        .expect_err("the broker does not answer the commit");
-    let said = [request::UPDATE_CONSUMER_OFFSET, request::UNREGISTER_CLIENT];
-    assert_eq!(server.heard(2).await, said);
-    drop(consumer);
-    // Answered after all that was sent before it.
-    let question = Request::new(request::GET_MIN_OFFSET);
-    let answered = client.invoke(&server.address, question, Duration::from_secs(30));
-    answered.await.unwrap();
-    assert_eq!(server.heard(2).await, said);
 }
