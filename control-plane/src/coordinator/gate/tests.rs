@@ -53,20 +53,12 @@ impl Cast {
                 .into(),
         };
         Cast {
-            row: TopicRecord {
+            row: TopicRecord::new(
                 plan,
-                goal: stage,
-                weight: Weight::ZERO,
-                groups: vec![GROUP.into()],
-                settings: [settings.clone(), settings],
-                changing: None,
-                reopening: None,
-                reopened: 0,
-                proved: None,
-                leaving: false,
-                overrides: Vec::new(),
-                abandoned: None,
-            },
+                Weight::ZERO,
+                vec![GROUP.into()],
+                [settings.clone(), settings],
+            ),
             request: SyncRequest {
                 version: wire::VERSION,
                 instance: "orders-1".into(),
