@@ -335,6 +335,13 @@ impl BackendAdmin for LogAdmin {
         now(Ok(()))
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
+        for topic in lock(&self.log.topics).values_mut() {
+            topic.groups.remove(group);
+        }
+        now(Ok(()))
+    }
+
     fn group_exists<'a>(&'a self, _group: &'a str) -> BoxFuture<'a, Result<bool>> {
         now(Ok(true))
     }

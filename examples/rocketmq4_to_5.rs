@@ -3,16 +3,15 @@
 //! `cargo run --example rocketmq4_to_5 -- rocketmq://SOURCE:9876 rocketmq://TARGET:9876`; without arguments it takes
 //! `CROSSFADE_TEST_SOURCE` and `CROSSFADE_TEST_TARGET`.
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{env, process::ExitCode, sync::Arc, time::Duration};
 
 use crossfade::{
     Client, Message,
-    backend::{Subscription, registry},
+    backend::{Backend, Subscription, registry},
     stage::Stage,
 };
 use crossfade_control_plane::{ServeOptions, Server};
 
-const GROUP: &str = "crossfade-example-billing";
 const PER_STAGE: usize = 200;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -41,19 +40,39 @@ async fn run() -> Outcome<()> {
         address("CROSSFADE_TEST_TARGET")?,
     );
     let topic = format!("crossfade-example-{}", std::process::id());
-
-    // What an operator has done before: the topic and the group exist on both sides.
+    let group = format!("{topic}-billing");
     let mut clusters = Vec::new();
     for address in [&source, &target] {
-        let cluster = registry::open(address, "crossfade-example-setup").await?;
-        cluster.admin().create_topic(&topic, 4).await?;
-        cluster.admin().create_group(GROUP).await?;
-        clusters.push(cluster);
+        clusters.push(registry::open(address, "crossfade-example-setup").await?);
+    }
+    let journey = journey(&clusters, [&source, &target], &topic, &group).await;
+    // Nothing stays, whatever became of it.
+    let mut cleaned = Ok(());
+    for cluster in clusters {
+        let admin = cluster.admin();
+        cleaned = cleaned.and(admin.delete_topic(&topic).await);
+        cleaned = cleaned.and(admin.delete_group(&group).await);
+        cluster.close().await;
+    }
+    journey?;
+    Ok(cleaned?)
+}
+
+async fn journey(
+    clusters: &[Arc<dyn Backend>],
+    [source, target]: [&str; 2],
+    topic: &str,
+    group: &str,
+) -> Outcome<()> {
+    // What an operator has done before: the topic and the group exist on both sides.
+    for cluster in clusters {
+        cluster.admin().create_topic(topic, 4).await?;
+        cluster.admin().create_group(group).await?;
     }
 
-    let server = Server::start(ServeOptions::in_memory(&source, &target)).await?;
+    let server = Server::start(ServeOptions::in_memory(source, target)).await?;
     let operator = server.operator();
-    operator.add(&topic, &[GROUP]).await?;
+    operator.add(topic, &[group]).await?;
 
     // The application names the control plane and nothing else: the addresses come with the plan.
     let client = Client::builder()
@@ -61,14 +80,14 @@ async fn run() -> Outcome<()> {
         .control(server.url())
         .start()
         .await?;
-    let producer = client.producer(&topic).await?;
-    let consumer = client.consumer(Subscription::new(&*topic, GROUP)).await?;
+    let producer = client.producer(topic).await?;
+    let consumer = client.consumer(Subscription::new(topic, group)).await?;
 
     for stage in Stage::ALL {
         if stage != Stage::SourceOnly {
-            operator.advance(&topic, Some(stage)).await?;
+            operator.advance(topic, Some(stage)).await?;
         }
-        operator.settled(&topic, Duration::from_secs(60)).await?;
+        operator.settled(topic, Duration::from_secs(60)).await?;
         let (mut sent, mut handled) = ([0; 2], [0; 2]);
         for number in 0..PER_STAGE {
             let receipt = producer
@@ -90,10 +109,6 @@ async fn run() -> Outcome<()> {
 
     client.shutdown(Duration::from_secs(10)).await?;
     server.shutdown().await?;
-    for cluster in clusters {
-        cluster.admin().delete_topic(&topic).await?;
-        cluster.close().await;
-    }
     Ok(())
 }
 

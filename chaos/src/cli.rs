@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     clusters::{self, Clusters},
+    control::MARGIN,
     failure::{Result, failed},
     frozen,
     process::Program,
@@ -23,6 +24,9 @@ use crate::{
     schedule::Volume,
     tally::MOST_GROUPS,
 };
+
+/// A control plane that is stopped stays so beyond the end of every lease for this long at least.
+const BEYOND: Duration = Duration::from_secs(2);
 
 /// Kills and freezes real processes and brokers while a topic moves between two RocketMQ clusters, and judges what came out.
 ///
@@ -69,6 +73,9 @@ struct Journey {
     /// SIGKILLs of the control plane.
     #[arg(long, default_value_t = 3, value_parser = small, value_name = "N")]
     control_kills: usize,
+    /// SIGSTOPs of the control plane, each for longer than every lease it has given, followed by SIGCONT.
+    #[arg(long, default_value_t = 1, value_parser = small, value_name = "N")]
+    control_stops: usize,
     /// How long one step between neighbouring stages may take.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=3_600), value_name = "SECONDS")]
     step_timeout: u64,
@@ -172,6 +179,8 @@ async fn dispatch(cli: Cli) -> Result<()> {
                 stop_length: Duration::from_secs(cli.journey.stop_seconds),
                 broker_kills: cli.journey.broker_kills,
                 control_kills: cli.journey.control_kills,
+                control_stops: cli.journey.control_stops,
+                control_stop_length: Duration::from_secs(common.lease) + MARGIN + BEYOND,
             };
             let step = Duration::from_secs(cli.journey.step_timeout);
             let messages = cli.journey.messages;

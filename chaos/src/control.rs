@@ -15,6 +15,8 @@ use crate::{
     process::{Process, Program, output},
 };
 
+/// What it allows a lease beyond its end.
+pub const MARGIN: Duration = Duration::from_secs(1);
 /// Until it serves.
 const START: Duration = Duration::from_secs(60);
 /// One command that waits for nothing.
@@ -121,7 +123,7 @@ impl ControlPlane {
                 "--lease",
                 &self.lease.as_secs().to_string(),
                 "--margin",
-                "1",
+                &MARGIN.as_secs().to_string(),
             ]);
         let log = self.folder.join("control-plane.log");
         let mut process = Process::start("the control plane", command, &log, true)?;
@@ -148,6 +150,27 @@ impl ControlPlane {
             process.kill().await?;
         }
         Ok(())
+    }
+
+    /// SIGSTOP: connections stay, nothing is answered, leases run out.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.running()?.stop()
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn go_on(&mut self) -> Result<()> {
+        self.running()?.go_on()
+    }
+
+    fn running(&mut self) -> Result<&mut Process> {
+        let process = self.process.as_mut();
+        process.ok_or_else(|| failed("the control plane does not run"))
     }
 
     /// It must run, unless it was killed.

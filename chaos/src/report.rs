@@ -68,6 +68,10 @@ pub struct Done {
     pub shortest_stop_seconds: f64,
     /// SIGKILLs of the control plane.
     pub control_kills: u64,
+    /// SIGSTOPs of the control plane.
+    pub control_stops: u64,
+    /// The shortest time between its SIGSTOP and SIGCONT, in seconds.
+    pub shortest_control_stop_seconds: f64,
     /// SIGKILLs of the brokers of source and target.
     pub broker_kills: [u64; 2],
 }
@@ -147,8 +151,9 @@ impl Report {
 impl Done {
     fn count(timeline: &[Entry]) -> Self {
         let mut done = Done::default();
+        // `None` is the control plane.
         let mut stopped = BTreeMap::new();
-        let mut shortest = None;
+        let (mut stops, mut control_stops) = (Vec::new(), Vec::new());
         for entry in timeline {
             match entry.happening {
                 Happening::Killed { who } => match who.job {
@@ -160,14 +165,19 @@ impl Done {
                         Job::Producer => done.producer_stops += 1,
                         Job::Consumer => done.consumer_stops += 1,
                     }
-                    stopped.insert(who, entry.at_us);
+                    stopped.insert(Some(who), entry.at_us);
                 }
                 Happening::WentOn { who } => {
-                    if let Some(since) = stopped.remove(&who) {
-                        let length = entry.at_us - since;
-                        shortest =
-                            Some(shortest.map_or(length, |shortest: u64| shortest.min(length)));
-                    }
+                    let since = stopped.remove(&Some(who));
+                    stops.extend(since.map(|since| entry.at_us - since));
+                }
+                Happening::ControlStopped => {
+                    done.control_stops += 1;
+                    stopped.insert(None, entry.at_us);
+                }
+                Happening::ControlWentOn => {
+                    let since = stopped.remove(&None);
+                    control_stops.extend(since.map(|since| entry.at_us - since));
                 }
                 Happening::ControlKilled => done.control_kills += 1,
                 Happening::BrokerKilled { side } => done.broker_kills[side.index()] += 1,
@@ -177,7 +187,12 @@ impl Done {
                 | Happening::BrokerAnswers { .. } => {}
             }
         }
-        done.shortest_stop_seconds = Duration::from_micros(shortest.unwrap_or(0)).as_secs_f64();
+        let shortest = |lengths: Vec<u64>| {
+            let shortest = lengths.into_iter().min();
+            Duration::from_micros(shortest.unwrap_or(0)).as_secs_f64()
+        };
+        done.shortest_stop_seconds = shortest(stops);
+        done.shortest_control_stop_seconds = shortest(control_stops);
         done
     }
 }
@@ -268,6 +283,9 @@ mod tests {
             Happening::Stopped { who: producer },
             Happening::WentOn { who: producer },
             Happening::ControlKilled,
+            Happening::ControlStopped,
+            Happening::ControlServes,
+            Happening::ControlWentOn,
             Happening::BrokerKilled { side: Side::Target },
         ];
         let entry = |(place, happening): (usize, &Happening)| Entry {
@@ -282,6 +300,8 @@ mod tests {
             consumer_stops: 1,
             shortest_stop_seconds: 1.0,
             control_kills: 1,
+            control_stops: 1,
+            shortest_control_stop_seconds: 2.0,
             broker_kills: [0, 1],
         };
         assert_eq!(Done::count(&timeline), expected);

@@ -159,6 +159,15 @@ impl Scene {
                 self.timeline.note(Happening::ControlServes);
                 Ok(())
             }
+            Fault::FreezeControl { length } => {
+                let mut control = self.control.lock().await;
+                control.freeze()?;
+                self.timeline.note(Happening::ControlStopped);
+                sleep(length).await;
+                control.go_on()?;
+                self.timeline.note(Happening::ControlWentOn);
+                Ok(())
+            }
             Fault::KillBroker { side, down } => {
                 let _one = self.broker.lock().await;
                 self.clusters.kill_broker(side).await?;

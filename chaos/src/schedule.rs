@@ -40,6 +40,10 @@ pub struct Volume {
     pub broker_kills: usize,
     /// SIGKILLs of the control plane.
     pub control_kills: usize,
+    /// SIGSTOPs of the control plane.
+    pub control_stops: usize,
+    /// How long a stopped control plane stays so: longer than every lease that it has given.
+    pub control_stop_length: Duration,
 }
 
 /// What an instance is for.
@@ -83,6 +87,11 @@ pub enum Fault {
     KillControl {
         /// Until the new process starts.
         down: Duration,
+    },
+    /// SIGSTOP of the control plane, later SIGCONT: it wakes with what it knew before, and all leases are over.
+    FreezeControl {
+        /// In between.
+        length: Duration,
     },
     /// SIGKILL of a broker, and a new one on the same files.
     KillBroker {
@@ -169,6 +178,11 @@ pub fn schedule(seed: u64, volume: &Volume) -> Vec<Leg> {
             }
         });
     }
+    add(&mut draw, volume.control_stops, &mut |draw, _| {
+        Fault::FreezeControl {
+            length: volume.control_stop_length + draw.millis(0, 3_000),
+        }
+    });
     for leg in &mut legs {
         leg.incidents.sort_by_key(|incident| match incident.moment {
             Moment::AfterWord(after) => (0, after.as_millis()),
@@ -237,6 +251,10 @@ impl fmt::Display for Fault {
                 write!(f, "SIGSTOP of {who} for {:.1} s", length.as_secs_f64())
             }
             Fault::KillControl { .. } => f.write_str("SIGKILL of the control plane"),
+            Fault::FreezeControl { length } => {
+                let seconds = length.as_secs_f64();
+                write!(f, "SIGSTOP of the control plane for {seconds:.1} s")
+            }
             Fault::KillBroker { side, .. } => write!(f, "SIGKILL of the {side} broker"),
         }
     }
@@ -254,6 +272,8 @@ mod tests {
         stop_length: Duration::from_secs(30),
         broker_kills: 1,
         control_kills: 3,
+        control_stops: 2,
+        control_stop_length: Duration::from_secs(9),
     };
 
     fn faults(legs: &[Leg]) -> Vec<Fault> {
@@ -281,6 +301,10 @@ mod tests {
                 5
             );
             assert_eq!(count(|fault| matches!(fault, Fault::KillControl { .. })), 3);
+            let frozen = count(
+                |fault| matches!(fault, Fault::FreezeControl { length } if length.as_secs() >= 9),
+            );
+            assert_eq!(frozen, 2);
             for wanted in Side::BOTH {
                 let killed = all.iter().filter(
                     |fault| matches!(fault, Fault::KillBroker { side, .. } if *side == wanted),

@@ -40,6 +40,10 @@ pub enum Happening {
     ControlKilled,
     /// It serves again.
     ControlServes,
+    /// SIGSTOP of the control plane.
+    ControlStopped,
+    /// SIGCONT of the control plane.
+    ControlWentOn,
     /// SIGKILL of a broker.
     BrokerKilled {
         /// Whose.

@@ -12,7 +12,7 @@ fn here(program: &str) -> bool {
 
 #[test]
 #[allow(clippy::print_stdout, reason = "a skip is named where people look")]
-fn nothing_acked_is_lost_while_instances_control_plane_and_brokers_are_killed() {
+fn nothing_acked_is_lost_while_instances_control_plane_and_brokers_are_killed_and_frozen() {
     if !cfg!(target_os = "linux") || !here("java") || !here("mvn") {
         println!("skipped: chaos on RocketMQ clusters: Linux, java and mvn are needed");
         return;
@@ -22,6 +22,7 @@ fn nothing_acked_is_lost_while_instances_control_plane_and_brokers_are_killed() 
         .args(["--consumers", "4", "--groups", "2"])
         .args(["--kills", "4", "--stops", "1", "--stop-seconds", "8"])
         .args(["--broker-kills", "1", "--control-kills", "1"])
+        .args(["--control-stops", "1", "--lease", "6"])
         .args(["--limit", LIMIT_MINUTES, "--json"])
         .output()
         .expect("the program was built with this test");
@@ -39,5 +40,8 @@ fn nothing_acked_is_lost_while_instances_control_plane_and_brokers_are_killed() 
     assert_eq!(times("producer_kills") + times("consumer_kills"), 4);
     assert_eq!(times("producer_stops") + times("consumer_stops"), 1);
     assert_eq!(times("control_kills"), 1);
+    assert_eq!(times("control_stops"), 1);
+    // Lease and margin are over.
+    assert!(done["shortest_control_stop_seconds"].as_f64() >= Some(7.0));
     assert_eq!(done["broker_kills"], serde_json::json!([1, 1]));
 }

@@ -65,6 +65,18 @@ pub struct Delivery {
     pub attempt: u32,
 }
 
+/// A message that this client cannot read: compressed in a way it does not know, damaged, or no message at all. Its queue stands there until
+/// the message is gone or the group's offset has passed it; nothing is skipped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unreadable {
+    /// The queue, of the topic or of the group's retry topic.
+    pub queue: MessageQueue,
+    /// The first offset that has not been read.
+    pub offset: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// Reads one topic, and what the group gave back of it, as a member of a group. A new group starts at the first message kept.
 ///
 /// Dropping it ends its tasks at once; without [`Self::close`], what was acked since the last commit (500 ms at most) is delivered again.
@@ -181,6 +193,12 @@ impl Consumer {
         self.group.group().assigned(self.topic())
     }
 
+    /// Where this member's queues stand at a message that cannot be read now, sorted by queue; those of the group's retry topic among them.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        self.group.group().unreadable(self.topic())
+    }
+
     /// Stops fetching, commits what was acked, and leaves the group. What was handed out and not acked is delivered again to others.
     /// The next call commits what this one could not, and nothing else.
     ///
@@ -188,7 +206,8 @@ impl Consumer {
     /// The failure of the last commit: what it would have covered is delivered again, unless another call commits it.
     ///
     /// # Cancellation
-    /// The group may be left or not; the next call commits what was not.
+    /// Nothing is committed any more; brokers that were not told yet hear that the member is gone, if that takes no waiting. The next call commits what
+    /// was not. A call that is dropped while queues are being assigned may have done nothing.
     pub async fn close(&self) -> Result<()> {
         self.group.leave(&self.inbox).await
     }

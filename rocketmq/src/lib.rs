@@ -25,7 +25,7 @@ mod together;
 
 pub use admin::Admin;
 pub use client::{Client, ClientOptions};
-pub use consumer::{Consumer, ConsumerOptions, Delivery, Token};
+pub use consumer::{Consumer, ConsumerOptions, Delivery, Token, Unreadable};
 pub use error::{Error, ErrorKind, Persisted, Result};
 pub use frame::{Command, Fields, Request};
 pub use message::{DelayLevel, Message, ReceivedMessage};

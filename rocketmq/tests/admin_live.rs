@@ -106,8 +106,6 @@ impl Cluster {
     async fn delete(&self, topic: &str, groups: &[&str]) {
         for group in groups {
             self.admin.delete_group(group).await.unwrap();
-            let retry = format!("%RETRY%{group}");
-            self.admin.delete_topic(&retry).await.unwrap();
         }
         self.admin.delete_topic(topic).await.unwrap();
     }
@@ -327,8 +325,12 @@ async fn groups_are_created_once_found_by_topic_and_deleted() {
         assert_eq!(committed.unwrap(), Some(1));
         assert_eq!(admin.backlog(&group, &saved).await.unwrap().owed(), 7);
 
+        let retry = format!("%RETRY%{group}");
+        let config = TopicConfig::new(&retry, 1);
+        admin.create_topic(&config).await.unwrap();
         admin.delete_group(&group).await.unwrap();
         assert!(!admin.group_exists(&group).await.unwrap());
+        assert!(admin.topic_configs(&retry).await.unwrap().is_empty());
         let committed = admin.committed_offset(address, &group, &topic, 1).await;
         assert!(matches!(committed, Ok(None | Some(0))), "{committed:?}");
         cluster.delete(&topic, &[]).await;

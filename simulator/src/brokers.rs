@@ -167,6 +167,10 @@ impl BackendAdmin for Admin {
         self.inner.create_group(group)
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.inner.delete_group(group)
+    }
+
     fn group_exists<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<bool>> {
         self.inner.group_exists(group)
     }

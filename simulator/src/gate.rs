@@ -6,7 +6,7 @@ use crossfade::{
     BoxFuture, Result,
     backend::{
         AckToken, Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Incoming,
-        Outgoing, QueueId, Stored, Subscription,
+        Outgoing, QueueId, Stored, Subscription, Unreadable,
     },
 };
 use tokio::sync::watch;
@@ -153,6 +153,10 @@ impl BackendConsumer for GatedConsumer {
 
     fn assigned(&self) -> Vec<QueueId> {
         self.inner.assigned()
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.inner.unreadable()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

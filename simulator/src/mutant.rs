@@ -11,7 +11,7 @@ use crossfade::{
     backend::{
         AckToken, Backend, BackendAdmin, BackendConsumer, BackendProducer, Backlog, Capability,
         ConnectedClient, GroupMembers, Incoming, Outgoing, QueueId, Stored, Subscription,
-        TopicDescription, TopicSettings,
+        TopicDescription, TopicSettings, Unreadable,
     },
 };
 use tokio::time::sleep;
@@ -188,6 +188,10 @@ impl BackendConsumer for MutantConsumer {
         self.inner.assigned()
     }
 
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.inner.unreadable()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         self.inner.close()
     }
@@ -249,6 +253,10 @@ impl BackendAdmin for MutantAdmin {
 
     fn create_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
         self.inner.create_group(group)
+    }
+
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.inner.delete_group(group)
     }
 
     fn group_exists<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<bool>> {

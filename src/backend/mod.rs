@@ -226,6 +226,17 @@ pub struct Incoming {
     pub token: AckToken,
 }
 
+/// A message that a consumer cannot read. Its queue stands there; nothing is skipped.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Unreadable {
+    /// The queue, `broker:number`, after the name of the topic where that is another one: the group's retry topic.
+    pub queue: String,
+    /// The first offset that has not been read.
+    pub offset: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// One member of a group, reading one topic.
 pub trait BackendConsumer: fmt::Debug + Send + Sync {
     /// At most `max` messages; an empty list when `wait` has passed.
@@ -277,6 +288,11 @@ pub trait BackendConsumer: fmt::Debug + Send + Sync {
 
     /// The queues assigned now, sorted.
     fn assigned(&self) -> Vec<QueueId>;
+
+    /// Where queues assigned now stand at a message that cannot be read. Backends that can read whatever they store have none.
+    fn unreadable(&self) -> Vec<Unreadable> {
+        Vec::new()
+    }
 
     /// Stops fetching, commits the offsets of what was acked, leaves the group. What was handed out and not acked is delivered again to others.
     ///
@@ -476,6 +492,15 @@ pub trait BackendAdmin: fmt::Debug + Send + Sync {
     /// # Errors
     /// See the trait.
     fn create_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Deletes a consumer group with its offsets, its retry topic and its dead-letter topic, and what lies in those; one that does not exist is no error.
+    ///
+    /// # Behavior
+    /// Meant for a group that everybody has left. Its brokers may make it again for a member that is still connected.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>>;
 
     /// Whether every broker knows the group.
     ///

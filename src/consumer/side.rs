@@ -9,7 +9,7 @@ use super::{
     inbox::{Claimed, Places},
 };
 use crate::{
-    backend::{BackendConsumer, Incoming, Subscription},
+    backend::{BackendConsumer, Incoming, Subscription, Unreadable},
     dedup::Claim,
     error::{Error, ErrorKind, Result},
     message::IdempotencyKey,
@@ -81,6 +81,7 @@ pub(super) async fn run(
             backend: &backend,
             waiting: VecDeque::new(),
             told: None,
+            unreadable: Vec::new(),
         }
         .run(&mut wanted)
         .await;
@@ -201,6 +202,8 @@ struct Fetch<'a> {
     waiting: VecDeque<Waiting>,
     /// When it was said last that keys are not claimed.
     told: Option<Instant>,
+    /// Where queues stood at the last look.
+    unreadable: Vec<Unreadable>,
 }
 
 impl Fetch<'_> {
@@ -233,6 +236,7 @@ impl Fetch<'_> {
                 fetched = self.fetch(room, wait) => fetched,
                 () = unwanted(wanted) => return,
             };
+            self.look_for_unreadable();
             match fetched {
                 Ok(batch) => {
                     pause = OPEN_PAUSE.0;
@@ -260,6 +264,21 @@ impl Fetch<'_> {
             return Ok(Vec::new());
         }
         self.backend.receive(room, wait).await
+    }
+
+    /// Counts and names each message that cannot be read, once while its queue stands there.
+    fn look_for_unreadable(&mut self) {
+        let unreadable = self.backend.unreadable();
+        for one in &unreadable {
+            let known = |old: &Unreadable| (&old.queue, old.offset) == (&one.queue, one.offset);
+            if self.unreadable.iter().any(known) {
+                continue;
+            }
+            self.shared.metrics.event(Event::Unreadable, self.side);
+            let Subscription { topic, group, .. } = &self.shared.subscription;
+            tracing::error!(%topic, %group, side = %self.side, queue = one.queue, offset = one.offset, reason = one.reason, "a message cannot be read: its queue stands there until somebody acts");
+        }
+        self.unreadable = unreadable;
     }
 
     fn next_due(&self) -> Option<Instant> {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     control::{
         ContactState,
-        wire::{MAX_QUEUE_IDS, SideState},
+        wire::{MAX_QUEUE_IDS, MAX_UNREADABLE, SideState, Unreadable},
     },
     side::Side,
     stage::ReadPlan,
@@ -143,6 +143,12 @@ fn states(statuses: &[Status]) -> Vec<SideState> {
                         0..=MAX_QUEUE_IDS => named.collect(),
                         _ => Vec::new(),
                     },
+                    unreadable: backend
+                        .unreadable()
+                        .into_iter()
+                        .take(MAX_UNREADABLE)
+                        .map(|one| Unreadable::new(one.queue, one.offset, &one.reason))
+                        .collect(),
                 })
             }
             Status::Closed | Status::Busy => None,

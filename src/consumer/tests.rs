@@ -10,8 +10,8 @@ use std::{
 use super::{Consumer, ConsumerOptions};
 use crate::{
     BoxFuture, Delivery, Error, ErrorKind, IdempotencyKey, Message, Side,
-    backend::fault::FaultRules,
-    control::ContactState,
+    backend::{Unreadable, fault::FaultRules},
+    control::{ContactState, wire},
     dedup::{Claim, DedupStore, Fill, MemoryDedup, MemoryDedupOptions, Owner},
     error::Result,
     fixture::{GROUP, TOPIC, World, kind_of, nothing, one, within},
@@ -90,6 +90,48 @@ async fn side_that_never_opens_does_not_delay_the_other_and_keeps_the_plan_unapp
         ErrorKind::Timeout
     );
     assert_eq!(world.cell.applied(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_that_cannot_be_read_is_counted_once_and_reported_while_its_queue_stands_there() {
+    let world = World::new(Stage::DualRead, 0).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    consumer.ready(Duration::from_secs(1)).await.unwrap();
+    let told = async |side: Side| {
+        // Longer than one fetch and one report.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut roles = world.cell.role().unwrap().consumes;
+        let sides = roles.remove(0).sides;
+        let states = sides.into_iter().filter(|state| state.side == side);
+        states
+            .flat_map(|state| state.unreadable)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(Side::Source).await, []);
+    let mut rules = FaultRules::default();
+    for offset in [41, 41, 42] {
+        rules.unreadable = vec![Unreadable {
+            queue: "b:2".into(),
+            offset,
+            reason: "compressed by LZ4".into(),
+        }];
+        world.faults[0].set_rules(rules.clone());
+        let expected = [wire::Unreadable::new(
+            "b:2".into(),
+            offset,
+            "compressed by LZ4",
+        )];
+        assert_eq!(told(Side::Source).await, expected);
+        assert_eq!(told(Side::Target).await, []);
+    }
+    world.faults[0].set_rules(FaultRules::default());
+    assert_eq!(told(Side::Source).await, []);
+    let text = world.registry.prometheus(&[]);
+    assert!(text.contains("crossfade_unreadable_total{topic=\"orders\",side=\"source\"} 2"));
+    assert!(text.contains("crossfade_unreadable_total{topic=\"orders\",side=\"target\"} 0"));
+    // Other queues go on.
+    producer.send(Message::new("a")).await.unwrap();
+    consumer.ack(&one(&consumer).await).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ pub const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The longest name of a topic in a row that is no plan, in bytes; no broker takes a longer one.
 const MAX_TOPIC_BYTES: usize = 255;
-/// The longest part of a parser's words that is reported.
+/// The longest part of somebody else's words that is reported.
 const MAX_REASON_CHARS: usize = 200;
 
 /// What an instance tells the control plane.
@@ -109,6 +109,35 @@ pub struct SideState {
     /// happens while a group is shared out anew, are told apart by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queue_ids: Vec<String>,
+    /// Queues that stand at a message which this instance cannot read, at most [`MAX_UNREADABLE`]; older instances do not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// The most messages that cannot be read which one member of a group names on one side.
+pub const MAX_UNREADABLE: usize = 8;
+
+/// A message that an instance cannot read. Its queue stands there, and nothing behind it is handled.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Unreadable {
+    /// The queue, `broker:number`; one of the group's retry topic begins with `%RETRY%`.
+    pub queue: String,
+    /// The first offset that has not been read.
+    pub offset: u64,
+    /// What is wrong, in words.
+    pub reason: String,
+}
+
+impl Unreadable {
+    /// With as much of the reason as is reported.
+    #[must_use]
+    pub fn new(queue: String, offset: u64, reason: &str) -> Self {
+        Unreadable {
+            queue,
+            offset,
+            reason: reason.chars().take(MAX_REASON_CHARS).collect(),
+        }
+    }
 }
 
 /// What an instance has done with one topic under one revision.

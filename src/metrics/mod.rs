@@ -122,10 +122,12 @@ pub enum Event {
     StaleAck,
     /// A key was not claimed because the deduplication store is full: the message waits. Counts each try.
     DedupFull,
+    /// A queue has come to a message that cannot be read, and stands there.
+    Unreadable,
 }
 
 /// How many kinds there are.
-const EVENTS: usize = Event::DedupFull as usize + 1;
+const EVENTS: usize = Event::Unreadable as usize + 1;
 
 impl TopicMetrics {
     fn new(topic: Arc<str>) -> Self {

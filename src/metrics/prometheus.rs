@@ -39,7 +39,7 @@ const BY_REVISION: [ByRevision; 4] = [
     ),
 ];
 
-const BY_SIDE: [BySide; 7] = [
+const BY_SIDE: [BySide; 8] = [
     (
         "crossfade_send_retries_total",
         "Sends tried again on the same side.",
@@ -74,6 +74,11 @@ const BY_SIDE: [BySide; 7] = [
         "crossfade_dedup_full_total",
         "Tries to claim a key while the deduplication store was full.",
         Event::DedupFull,
+    ),
+    (
+        "crossfade_unreadable_total",
+        "Messages that cannot be read: their queues stand there.",
+        Event::Unreadable,
     ),
 ];
 

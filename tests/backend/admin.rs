@@ -1,5 +1,7 @@
 //! Topics, groups and backlogs.
 
+use std::time::Duration;
+
 use crate::support::*;
 
 pub(crate) async fn topics_are_created_listed_and_deleted(cluster: Cluster) {
@@ -39,6 +41,34 @@ pub(crate) async fn groups_are_created_and_found(cluster: Cluster) {
             .then_some(())
     })
     .await;
+}
+
+pub(crate) async fn a_deleted_group_is_gone_and_begins_anew(cluster: Cluster) {
+    let admin = &cluster.admin;
+    let (topic, settings) = cluster.topic(1).await;
+    let group = unique("group");
+    // One that does not exist is no error.
+    admin.delete_group(&group).await.unwrap();
+    send_numbers(&cluster.producer(&topic).await, 3).await;
+    let consumer = cluster.consumer(&topic, &group).await;
+    let all = receive(&consumer, 3).await;
+    consumer.nack(all[0].token, Duration::ZERO).await.unwrap();
+    ack_all(&consumer, &all[1..]).await;
+    consumer.close().await.unwrap();
+
+    admin.delete_group(&group).await.unwrap();
+    assert!(!admin.group_exists(&group).await.unwrap());
+    assert!(!admin.groups(&topic).await.unwrap().contains(&group));
+    for topic in [format!("%RETRY%{group}"), format!("%DLQ%{group}")] {
+        assert!(admin.topic(&topic).await.unwrap().is_none(), "{topic}");
+    }
+    admin.delete_group(&group).await.unwrap();
+
+    admin.create_group(&group).await.unwrap();
+    let backlog = admin.backlog(&topic, &group, &settings).await.unwrap();
+    assert_eq!((backlog.waiting(), backlog.retrying()), (3, 0));
+    admin.delete_group(&group).await.unwrap();
+    admin.delete_topic(&topic).await.unwrap();
 }
 
 pub(crate) async fn a_backlog_counts_what_was_sent_and_not_acked(cluster: Cluster) {

@@ -118,6 +118,7 @@ everywhere! {
         delayed_messages_are_counted_until_they_are_due;
     admin: topics_are_created_listed_and_deleted,
         groups_are_created_and_found,
+        a_deleted_group_is_gone_and_begins_anew,
         a_backlog_counts_what_was_sent_and_not_acked;
     connections: members_are_listed_by_client_id,
         a_group_without_members_lists_nobody;

@@ -22,11 +22,20 @@ pub(super) fn line(view: &TopicView) -> String {
             view.revision
         );
     }
-    let settled = if view.settled { "settled" } else { "settling" };
     format!(
-        "{topic}: {stage}, {settled}, {weight}, revision {}",
+        "{topic}: {stage}, {}, {weight}, revision {}",
+        rest(view, ["settled", "settling"]),
         view.revision
     )
+}
+
+/// How a topic that goes nowhere rests.
+fn rest<'a>(view: &TopicView, [settled, settling]: [&'a str; 2]) -> &'a str {
+    match view {
+        view if view.leaving => "leaving",
+        view if view.settled => settled,
+        _ => settling,
+    }
 }
 
 /// All topics.
@@ -53,7 +62,7 @@ pub(super) fn topics(views: &[TopicView]) -> String {
             Cell::new(&view.topic),
             Cell::new(both_names(view.stage)),
             Cell::new(both_names(view.goal)),
-            Cell::new(if view.settled { "yes" } else { "no" }),
+            Cell::new(rest(view, ["yes", "no"])),
             right(view.weight_basis_points),
             right(owed(view, Side::Source)),
             right(owed(view, Side::Target)),
@@ -97,8 +106,21 @@ pub(super) fn topic(view: &TopicView) -> String {
     text
 }
 
+/// What a topic that is being removed waits for: no step is taken any more.
+fn leaving(view: &TopicView) -> String {
+    let target = view.access[Side::Target.index()];
+    let target = target.map_or("unknown".to_owned(), |access| access.to_string());
+    format!(
+        "{topic}: is being removed: waits until the brokers have confirmed that its target, {target} now, is open as it was. `crossfade topic cancel {topic}` keeps it",
+        topic = view.topic
+    )
+}
+
 /// What the next step waits for.
 pub(super) fn gates(view: &TopicView) -> String {
+    if view.leaving {
+        return leaving(view);
+    }
     let mut text = match view.next {
         Some(next) => format!(
             "{}: {} → {}: {}",
@@ -225,4 +247,38 @@ fn with_count(table: Table, count: usize, what: &str) -> String {
         return format!("no {what}");
     }
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn topic_that_is_being_removed_says_so_and_what_it_waits_for() {
+        let view = |is_leaving: bool| -> TopicView {
+            serde_json::from_value(json!({
+                "topic": "orders", "stage": "source_only", "goal": "source_only", "settled": !is_leaving, "next": "dual_read", "ready": false,
+                "weight_basis_points": 5_000, "revision": 7, "groups": ["billing"], "access": ["open", "sealed"], "owed": [0, 0],
+                "sent": [0, 0], "handled": [0, 0], "gates": [], "trouble": null, "leaving": is_leaving,
+            }))
+            .unwrap()
+        };
+        let text = topic(&view(true));
+        assert!(
+            text.contains("leaving") && text.contains("target, sealed now"),
+            "{text}"
+        );
+        assert!(
+            text.contains("crossfade topic cancel orders") && !text.contains("dual_read"),
+            "{text}"
+        );
+        assert!(topics(&[view(true)]).contains("leaving"));
+        let text = topic(&view(false));
+        assert!(
+            !text.contains("leaving") && text.contains("dual_read"),
+            "{text}"
+        );
+    }
 }

@@ -90,7 +90,15 @@ pub(super) enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Manage a topic no more. It must rest at one of the two ends, settled.
+    /// Manage a topic no more. It must rest at one of the two ends, settled, and no instance may have a role in it.
+    ///
+    /// From source_only 初始状态 its target is opened again as it was before the topic was added; the topic is let go once every broker has confirmed
+    /// that, and `show` says `leaving` until then. The command waits for it up to 10 s; after that the removal goes on by itself, and `cancel` keeps the topic.
+    /// From target_only 切流完成 it is let go at once, and its source stays sealed: whoever still writes there is refused by the brokers. Messages,
+    /// groups and offsets stay on both sides.
+    #[command(
+        after_help = "Examples:\n  crossfade topic remove orders\n  crossfade topic show orders       # leaving: what it still waits for\n  crossfade topic cancel orders     # keeps it after all"
+    )]
     Remove {
         #[command(flatten)]
         which: Which,

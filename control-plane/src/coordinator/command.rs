@@ -193,20 +193,8 @@ impl Coordinator {
             previous_revision: Revision(0),
         };
         let weight = weight.unwrap_or_else(|| Weight::from_basis_points(5_000).unwrap_or_default());
-        Ok(TopicRecord {
-            plan,
-            goal: Stage::SourceOnly,
-            weight,
-            groups: groups.into_iter().collect(),
-            settings,
-            changing: None,
-            reopening: None,
-            reopened: 0,
-            proved: None,
-            leaving: false,
-            overrides: Vec::new(),
-            abandoned: None,
-        })
+        let groups = groups.into_iter().collect();
+        Ok(TopicRecord::new(plan, weight, groups, settings))
     }
 
     pub(super) fn set_goal(

@@ -8,7 +8,7 @@ use std::{
 
 use crossfade::{
     Revision, Side,
-    control::wire::{Counters, LeaseMode, Refused, Role, SyncRequest},
+    control::wire::{Counters, LeaseMode, Refused, Role, SyncRequest, Unreadable},
 };
 use serde::{Deserialize, Serialize};
 
@@ -267,6 +267,34 @@ impl Membership {
             .flat_map(|state| &state.queue_ids)
             .map(String::as_str)
             .collect()
+    }
+
+    /// Where queues of a side stand at messages that live instances cannot read: the instance, the group, and what it says.
+    pub(super) fn unreadable<'a>(
+        &'a self,
+        topic: &'a str,
+        side: Side,
+        now: Duration,
+    ) -> impl Iterator<Item = (&'a str, &'a Arc<str>, &'a Unreadable)> {
+        let live = self
+            .of_topic(topic)
+            .filter(move |member| member.standing(&self.timing, now) == Standing::Live);
+        live.flat_map(move |member| {
+            let roles = member
+                .roles
+                .iter()
+                .filter(move |role| &*role.topic == topic);
+            let consumers = roles.flat_map(|role| &role.consumes);
+            consumers.flat_map(move |consumer| {
+                let states = consumer
+                    .sides
+                    .iter()
+                    .filter(move |state| state.side == side);
+                states
+                    .flat_map(|state| &state.unreadable)
+                    .map(|one| (member.record.instance.as_str(), &consumer.group, one))
+            })
+        })
     }
 
     /// The client ids of every instance that is known.

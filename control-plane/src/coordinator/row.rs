@@ -51,6 +51,32 @@ pub struct TopicRecord {
     pub abandoned: Option<Abandoned>,
 }
 
+impl TopicRecord {
+    /// A topic that rests in the stage of its plan: nothing is under way.
+    #[must_use]
+    pub fn new(
+        plan: TopicPlan,
+        weight: Weight,
+        groups: Vec<Arc<str>>,
+        settings: [TopicSettings; 2],
+    ) -> Self {
+        TopicRecord {
+            goal: plan.stage,
+            plan,
+            weight,
+            groups,
+            settings,
+            changing: None,
+            reopening: None,
+            reopened: 0,
+            proved: None,
+            leaving: false,
+            overrides: Vec::new(),
+            abandoned: None,
+        }
+    }
+}
+
 /// An operator goes on without a gate.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Override {

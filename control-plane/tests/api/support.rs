@@ -109,6 +109,7 @@ impl Hand {
                                 queue_ids: (0..QUEUES)
                                     .map(|queue| format!("memory:{queue}"))
                                     .collect(),
+                                unreadable: Vec::new(),
                             })
                             .into(),
                     }],

@@ -113,6 +113,7 @@ async fn killed_and_restarted_processes_lose_nothing_while_the_topic_moves() {
     };
     for (backend, admin) in admins {
         admin.delete_topic(&topic).await.unwrap();
+        admin.delete_group(&group).await.unwrap();
         backend.close().await;
     }
     rehearsed.expect("the rehearsal succeeds");

@@ -7,8 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Admin;
-use crate::{codes::request, error::Result, frame::Request, producer::check_name};
+use super::{Admin, owed::DEAD_LETTER_PREFIX};
+use crate::{
+    codes::request, error::Result, frame::Request, message::RETRY_PREFIX, producer::check_name,
+};
 
 /// Groups of the brokers' own (apache/rocketmq `MixAll.CID_RMQ_SYS_PREFIX`).
 const SYSTEM_PREFIX: &str = "CID_RMQ_SYS_";
@@ -137,13 +139,14 @@ impl Admin {
         Ok(())
     }
 
-    /// Deletes a group and its offsets on every broker. Its retry and dead-letter topics stay. An unknown group is no error.
+    /// Deletes a group, its offsets, and its retry and dead-letter topics with what lies in them, on every broker. An unknown group is no error.
+    /// A member that is still connected makes the group again with its next heartbeat, where brokers let it.
     ///
     /// # Errors
     /// As [`Self::masters`] and [`Client::call`](crate::Client::call).
     ///
     /// # Cancellation
-    /// The group may be deleted on some brokers. Repeating the call is safe.
+    /// The group may be deleted on some brokers, and its topics stay. Repeating the call is safe.
     pub async fn delete_group(&self, group: &str) -> Result<()> {
         for master in self.masters().await? {
             // 4.9 reads `removeOffset`, 5.x `cleanOffset`.
@@ -155,6 +158,9 @@ impl Admin {
             self.client
                 .call(&master.address, &operation, request)
                 .await?;
+        }
+        for prefix in [RETRY_PREFIX, DEAD_LETTER_PREFIX] {
+            self.delete_topic(&format!("{prefix}{group}")).await?;
         }
         Ok(())
     }

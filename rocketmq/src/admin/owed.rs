@@ -41,7 +41,7 @@ const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// `TimerMessageStore.TIMER_TOPIC` (5.x).
 const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// `MixAll.DLQ_GROUP_TOPIC_PREFIX`.
-const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+pub(super) const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 
 /// Most messages of one queue of a retry topic that are looked at one by one.
 const MOST_RETRIES: u64 = 10_000;

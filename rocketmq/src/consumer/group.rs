@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    ConsumerOptions,
+    ConsumerOptions, Unreadable,
     inbox::{Held, Inbox},
     offset::{ProcessQueue, commit_all},
     pull, rebalance,
@@ -144,23 +144,12 @@ impl GroupHandle {
         let last = group.remove(inbox);
         let revoked = group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
         inbox.set_uncommitted(revoked.clone());
+        let mut goodbye = Goodbye::new(group, inbox, last);
         let committed = commit_all(&group.client, &group.name, revoked).await;
         if committed.is_ok() {
             inbox.set_uncommitted(Vec::new());
         }
-        if last {
-            for address in group.brokers(inbox) {
-                let request = group.unregister();
-                // A broker that cannot be reached finds out by the closed connection.
-                let _ = group
-                    .client
-                    .call(&address, "leaving the group", request)
-                    .await;
-            }
-        } else {
-            // A broker that did not hear it hears the next one.
-            let _ = heartbeat::beat(&group.client).await;
-        }
+        goodbye.say().await;
         committed
     }
 
@@ -172,12 +161,63 @@ impl GroupHandle {
         let group = &self.group;
         let last = group.remove(inbox);
         group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
-        if last {
-            for address in group.brokers(inbox) {
-                group.client.oneway(&address, group.unregister());
+        drop(Goodbye::new(group, inbox, last));
+    }
+}
+
+/// What the brokers are told of a member that has gone. Dropped before it was said, because whoever leaves has waited long enough, it is said
+/// without waiting for answers: a broker that hears nothing keeps the member's queues from the others for up to two minutes.
+struct Goodbye<'a> {
+    group: &'a Group,
+    inbox: &'a Inbox,
+    /// The client reads nothing more in the group.
+    last: bool,
+    said: bool,
+}
+
+impl<'a> Goodbye<'a> {
+    fn new(group: &'a Group, inbox: &'a Inbox, last: bool) -> Self {
+        let said = false;
+        Goodbye {
+            group,
+            inbox,
+            last,
+            said,
+        }
+    }
+
+    /// Tells every broker and waits for its answer.
+    async fn say(&mut self) {
+        let group = self.group;
+        if self.last {
+            for address in group.brokers(self.inbox) {
+                let request = group.unregister();
+                // A broker that cannot be reached finds out by the closed connection.
+                let _ = group
+                    .client
+                    .call(&address, "leaving the group", request)
+                    .await;
             }
         } else {
+            // A broker that did not hear it hears the next one.
+            let _ = heartbeat::beat(&group.client).await;
+        }
+        self.said = true;
+    }
+}
+
+impl Drop for Goodbye<'_> {
+    fn drop(&mut self) {
+        let group = self.group;
+        if self.said {
+            return;
+        }
+        if !self.last {
             group.client.registry().wake.notify_one();
+            return;
+        }
+        for address in group.brokers(self.inbox) {
+            group.client.oneway(&address, group.unregister());
         }
     }
 }
@@ -244,6 +284,18 @@ impl Group {
         let state = self.state();
         let queues = state.queues.keys().filter(|queue| *queue.topic == *topic);
         queues.cloned().collect()
+    }
+
+    /// Where queues of the topic, and those of the group's retry topic, stand at a message that cannot be read.
+    pub(super) fn unreadable(&self, topic: &str) -> Vec<Unreadable> {
+        let state = self.state();
+        let queues = state
+            .queues
+            .iter()
+            .filter(|(queue, _)| *queue.topic == *topic || queue.topic == self.retry_topic);
+        queues
+            .filter_map(|(_, process)| process.unreadable())
+            .collect()
     }
 
     /// Takes queues away from this member and returns them, to be committed.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::window::Window;
+use super::{Unreadable, window::Window};
 use crate::{
     client::{Client, TopicEntry},
     codes::{request, response},
@@ -28,6 +28,8 @@ pub(super) struct ProcessQueue {
     /// Held while committing, so that commits keep their order.
     committed: tokio::sync::Mutex<Committed>,
     fetching: Mutex<Option<AbortHandle>>,
+    /// Where it stands at a message that cannot be read.
+    unreadable: Mutex<Option<Unreadable>>,
 }
 
 /// What the broker should have.
@@ -61,6 +63,7 @@ impl ProcessQueue {
                 checks: 0,
             }),
             fetching: Mutex::new(None),
+            unreadable: Mutex::new(None),
         }
     }
 
@@ -86,6 +89,21 @@ impl ProcessQueue {
 
     pub(super) fn set_fetching(&self, task: AbortHandle) {
         *self.fetching() = Some(task);
+    }
+
+    pub(super) fn unreadable(&self) -> Option<Unreadable> {
+        self.stands().clone()
+    }
+
+    /// Whether the queue stands at a message that cannot be read.
+    pub(super) fn set_unreadable(&self, unreadable: Option<Unreadable>) {
+        *self.stands() = unreadable;
+    }
+
+    fn stands(&self) -> MutexGuard<'_, Option<Unreadable>> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn ack(&self, offset: u64) -> bool {

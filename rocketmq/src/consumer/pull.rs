@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Group, give_back, group::Delivered, inbox::Held, offset::ProcessQueue};
+use super::{Group, Unreadable, give_back, group::Delivered, inbox::Held, offset::ProcessQueue};
 use crate::{
     codes::{pull_flag, request, response},
     error::{Error, Result},
@@ -74,6 +74,7 @@ async fn pull(
     match answer.code {
         response::SUCCESS => found(group, queue, subscription, answer).await,
         response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => {
+            queue.set_unreadable(None);
             queue
                 .window()
                 .skip_to(answer.fields.number("nextBeginOffset")?);
@@ -115,7 +116,10 @@ async fn found(
     answer: Command,
 ) -> Result<()> {
     let next: u64 = answer.fields.number("nextBeginOffset")?;
+    let from = queue.window().next();
     let decoded = message::decode(answer.body, &queue.queue);
+    let read = decoded.messages.last();
+    let read = read.map_or(from, |message| message.offset + 1);
     let mut batch = Vec::with_capacity(decoded.messages.len());
     for message in decoded.messages {
         // The broker compares hashes of tags only.
@@ -134,10 +138,18 @@ async fn found(
         _ if !all => Ok(()),
         None => {
             queue.window().skip_to(next);
+            queue.set_unreadable(None);
             Ok(())
         }
         // Never skipped: what cannot be read is not handled.
-        Some(error) => Err(error),
+        Some(error) => {
+            queue.set_unreadable(Some(Unreadable {
+                queue: queue.queue.clone(),
+                offset: read,
+                reason: error.to_string(),
+            }));
+            Err(error)
+        }
     };
     for held in strangers {
         give_back::stranger(group, held).await;

@@ -435,8 +435,6 @@ impl Situation {
         let admin = &self.cluster.admin;
         for group in &self.groups {
             admin.delete_group(group).await.unwrap();
-            let retry = format!("%RETRY%{group}");
-            admin.delete_topic(&retry).await.unwrap();
         }
         admin.delete_topic(&self.topic).await.unwrap();
     }

@@ -132,10 +132,6 @@ impl Cluster {
     pub(crate) async fn delete(&self, topic: &str, groups: &[&str]) {
         for group in groups {
             self.admin.delete_group(group).await.unwrap();
-            for prefix in ["%RETRY%", "%DLQ%"] {
-                let of_group = format!("{prefix}{group}");
-                self.admin.delete_topic(&of_group).await.unwrap();
-            }
         }
         self.admin.delete_topic(topic).await.unwrap();
     }

@@ -56,6 +56,10 @@ impl BackendAdmin for FaultAdmin {
         self.then("create group", move |admin| admin.create_group(group))
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.then("delete group", move |admin| admin.delete_group(group))
+    }
+
     fn group_exists<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<bool>> {
         self.then("group exists", move |admin| admin.group_exists(group))
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::control::{FaultControl, MAX_DELAY};
 use crate::{
     BoxFuture,
-    backend::{AckToken, BackendConsumer, Incoming, QueueId},
+    backend::{AckToken, BackendConsumer, Incoming, QueueId, Unreadable},
     error::Result,
 };
 
@@ -68,6 +68,12 @@ impl BackendConsumer for FaultConsumer {
 
     fn assigned(&self) -> Vec<QueueId> {
         self.inner.assigned()
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        let mut unreadable = self.inner.unreadable();
+        unreadable.extend(self.control.rules().unreadable);
+        unreadable
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

@@ -13,7 +13,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    backend::Unreadable,
+    error::{Error, ErrorKind, Result},
+};
 
 /// How long a call without a timeout of its own waits for a stalled cluster before it ends with `Unavailable`.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -48,6 +51,8 @@ pub struct FaultRules {
     pub sends: Vec<(SendFate, f64)>,
     /// When a [`SendFate::Late`] message is stored, counted from the send's timeout. Default: 1 s.
     pub late_by: Duration,
+    /// Messages that every consumer says it cannot read; it reads on all the same. Default: empty.
+    pub unreadable: Vec<Unreadable>,
 }
 
 impl Default for FaultRules {
@@ -56,6 +61,7 @@ impl Default for FaultRules {
             delay: Duration::ZERO..=Duration::ZERO,
             sends: Vec::new(),
             late_by: Duration::from_secs(1),
+            unreadable: Vec::new(),
         }
     }
 }

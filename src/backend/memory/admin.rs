@@ -141,6 +141,13 @@ impl BackendAdmin for MemoryAdmin {
         Box::pin(async move { self.cluster.create_group(group).map(drop) })
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.cluster.delete_group(group);
+            Ok(())
+        })
+    }
+
     fn group_exists<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move { Ok(self.cluster.group(group).is_some()) })
     }

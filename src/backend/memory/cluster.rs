@@ -151,6 +151,16 @@ impl Cluster {
         Ok(group.clone())
     }
 
+    /// Its members are given nothing any more.
+    pub(super) fn delete_group(&self, name: &str) {
+        let Some(group) = write(&self.groups).remove(name) else {
+            return;
+        };
+        group.disband();
+        self.delete_topic(&group.retry.name);
+        self.delete_topic(&format!("%DLQ%{name}"));
+    }
+
     /// Gives the topic's queues out again in every group.
     pub(super) fn rebalance(&self, topic: &Arc<str>) {
         for group in self.groups() {

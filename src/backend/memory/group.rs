@@ -77,6 +77,13 @@ impl Group {
         self.assign(&mut state, member.topic(), cluster);
     }
 
+    /// Takes everything away from everybody.
+    pub(super) fn disband(&self) {
+        for member in lock(&self.state).members.drain(..) {
+            member.revoke(|_| false, Leave::Crash);
+        }
+    }
+
     /// Gives the topic's queues out again, after they have changed.
     pub(super) fn rebalance(&self, topic: &Arc<str>, cluster: &Cluster) {
         self.assign(&mut lock(&self.state), topic, cluster);

@@ -103,6 +103,15 @@ impl BackendAdmin for RocketmqAdmin {
         })
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.admin
+                .delete_group(group)
+                .await
+                .map_err(failed("delete a group"))
+        })
+    }
+
     fn group_exists<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             self.admin

@@ -14,7 +14,8 @@ use super::{
 use crate::{
     BoxFuture,
     backend::{
-        AckToken, BackendConsumer, Incoming, KEY_PROPERTY, QueueId, REVISION_PROPERTY, Subscription,
+        AckToken, BackendConsumer, Incoming, KEY_PROPERTY, QueueId, REVISION_PROPERTY,
+        Subscription, Unreadable,
     },
     error::{ErrorKind, Result},
     message::{IdempotencyKey, Message},
@@ -77,6 +78,21 @@ impl BackendConsumer for RocketmqConsumer {
             .iter()
             .map(|queue| queue_id(&queue.broker, queue.queue))
             .collect()
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        let topic = self.consumer.topic();
+        let told = self.consumer.unreadable().into_iter();
+        told.map(|stands| Unreadable {
+            queue: if stands.queue.topic == *topic {
+                queue_id(&stands.queue.broker, stands.queue.queue).to_string()
+            } else {
+                stands.queue.to_string()
+            },
+            offset: stands.offset,
+            reason: stands.reason,
+        })
+        .collect()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

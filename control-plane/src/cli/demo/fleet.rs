@@ -68,9 +68,9 @@ impl Fleet {
         let (stop, stopped) = watch::channel(false);
         let (ready_tx, ready) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
-        let (fleet, instance, lease_mode) = (self.clone(), name.to_owned(), lease_mode.to_owned());
-        runtime.spawn(async move {
-            let client = match fleet.client(&instance, &lease_mode).await {
+        let (fleet, called, lease_mode) = (self.clone(), name.to_owned(), lease_mode.to_owned());
+        let work = async move {
+            let client = match fleet.client(&called, &lease_mode).await {
                 Ok(client) => client,
                 Err(error) => {
                     // Whoever asked is told; if it is gone, nobody needs to know.
@@ -85,17 +85,20 @@ impl Fleet {
             let outcome = outcome.and(client.shutdown(GOODBYE).await);
             // Nobody waits for the end of an instance that is being killed.
             let _ = ended_tx.send(outcome);
-        });
-        let ready = ready
-            .await
-            .map_err(|_| format!("{name}: ended before it was ready"))?;
-        ready.map_err(|error| format!("{name}: {error}"))?;
-        Ok(Instance {
+        };
+        runtime.spawn(work);
+        // From here on the runtime ends with the instance, also while it is waited for: dropped by itself in here, it would panic.
+        let instance = Instance {
             name: name.to_owned(),
             runtime: Some(runtime),
             stop,
             ended,
-        })
+        };
+        let ready = ready
+            .await
+            .map_err(|_| format!("{name}: ended before it was ready"))?;
+        ready.map_err(|error| format!("{name}: {error}"))?;
+        Ok(instance)
     }
 
     async fn client(&self, instance: &str, lease_mode: &str) -> Result<Client> {

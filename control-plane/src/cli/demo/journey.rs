@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crossfade::{
     Revision,
-    backend::{Backend, registry},
+    backend::{Backend, BackendAdmin, registry},
     dedup::{MemoryDedup, MemoryDedupOptions},
     stage::{Stage, Weight},
 };
@@ -31,6 +31,8 @@ const STAGE_CHANGE: Duration = Duration::from_secs(120);
 const LAST_MESSAGES: Duration = Duration::from_secs(60);
 /// How long an instance counts as alive here: a killed one blocks the next stage for no longer.
 const LEASE: Duration = Duration::from_secs(3);
+/// How long the brokers may take to notice that an instance has ended.
+const GONE: Duration = Duration::from_secs(5);
 const QUEUES: u32 = 4;
 
 /// What happens in the middle of a leg.
@@ -290,8 +292,13 @@ impl StageSet {
             tracing::warn!(%error, "the control plane did not stop in good order");
         }
         for cluster in &self.clusters {
-            if let Err(error) = cluster.admin().delete_topic(&self.topic).await {
+            let admin = cluster.admin();
+            left(&*admin, &self.group).await;
+            if let Err(error) = admin.delete_topic(&self.topic).await {
                 tracing::warn!(topic = self.topic, %error, "the demo's topic was not deleted");
+            }
+            if let Err(error) = admin.delete_group(&self.group).await {
+                tracing::warn!(group = self.group, %error, "the demo's group was not deleted");
             }
             cluster.close().await;
         }
@@ -300,6 +307,19 @@ impl StageSet {
             file.push(suffix);
             // SQLite removes its side files itself when it closes in good order.
             let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Waits until the cluster lists nobody in the group: brokers would make it again for a member's next heartbeat.
+async fn left(admin: &dyn BackendAdmin, group: &str) {
+    let deadline = Instant::now() + GONE;
+    while Instant::now() < deadline {
+        match admin.members(group).await {
+            Ok(members) if !members.clients.is_empty() => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            _ => return,
         }
     }
 }
@@ -320,4 +340,75 @@ async fn replace(fleet: &Fleet, instances: &mut [Instance]) -> Result<(), String
     victim.kill();
     *victim = fleet.start(VICTIM, Job::Consume, "continue").await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Embedded clusters, and live ones where the environment names them.
+    fn places() -> Vec<[String; 2]> {
+        let mut places = vec![["memory://left-source".into(), "memory://left-target".into()]];
+        let named = ["CROSSFADE_TEST_SOURCE", "CROSSFADE_TEST_TARGET"].map(std::env::var);
+        match named {
+            [Ok(source), Ok(target)] => places.push([source, target]),
+            _ => eprintln!("skipped: what a demo leaves on live brokers: no brokers"),
+        }
+        places
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[allow(clippy::print_stderr, reason = "says what it skips")]
+    async fn nothing_stays_of_a_demo_that_ends_in_the_middle() {
+        for addresses in places() {
+            // Embedded clusters live as long as somebody has them open.
+            let mut clusters = Vec::new();
+            for address in &addresses {
+                clusters.push(registry::open(address, "witness").await.unwrap());
+            }
+            let args = Args {
+                source: Some(addresses[0].clone()),
+                target: Some(addresses[1].clone()),
+                messages: 100_000,
+                seed: 1,
+            };
+            let mut stage_set = StageSet::build(&args).await.unwrap();
+            let (topic, group) = (stage_set.topic.clone(), stage_set.group.clone());
+            let there = async || {
+                let mut there = Vec::new();
+                for cluster in &clusters {
+                    let admin = cluster.admin();
+                    for name in [&topic, &format!("%RETRY%{group}"), &format!("%DLQ%{group}")] {
+                        if admin.topic(name).await.unwrap().is_some() {
+                            there.push(name.clone());
+                        }
+                    }
+                    if admin.group_exists(&group).await.unwrap() {
+                        there.push(group.clone());
+                    }
+                }
+                there
+            };
+            {
+                let progress = Progress::new(args.messages);
+                let played = stage_set.play(&args, &progress);
+                let handling = async {
+                    loop {
+                        let members = clusters[0].admin().members(&group).await.unwrap();
+                        if members.clients.len() == CONSUMERS.len() {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                };
+                tokio::select! {
+                    played = played => panic!("ended before it was ended: {:?}", played.err()),
+                    () = handling => {}
+                }
+            }
+            assert!(there().await.contains(&group));
+            stage_set.tear_down().await;
+            assert_eq!(there().await, [""; 0], "{addresses:?}");
+        }
+    }
 }

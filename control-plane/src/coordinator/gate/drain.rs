@@ -17,7 +17,7 @@ use super::{
         facts::SideFacts,
         row::{Abandoned, Proved, TopicRecord},
     },
-    Code, Gate, Scene,
+    Code, Gate, Scene, readers,
 };
 
 /// What a side owes to one group, part by part.
@@ -80,6 +80,7 @@ pub(super) fn drained(scene: &Scene<'_>, side: Side) -> Gate {
         .filter(|(_, owed)| owed.total() > 0)
         .collect();
     let sum = facts.owed();
+    let stands = readers::unreadable(scene, side);
     Gate::new(
         drained_code(side),
         owed.is_empty(),
@@ -91,11 +92,14 @@ pub(super) fn drained(scene: &Scene<'_>, side: Side) -> Gate {
                 .map(|(group, owed)| format!("{group}: {}", owed.words()))
                 .collect();
             format!(
-                "the {side} still owes {sum} messages ({}): wait until the groups have consumed them",
-                named.join("; ")
+                "the {side} still owes {sum} messages ({}): {}",
+                named.join("; "),
+                stands
+                    .words()
+                    .unwrap_or_else(|| "wait until the groups have consumed them".to_owned())
             )
         },
-        json!({"owed": sum, "groups": all}),
+        stands.beside(json!({"owed": sum, "groups": all})),
     )
     .closed_by(owed.into_iter().map(|(group, owed)| (group, owed.total())))
 }

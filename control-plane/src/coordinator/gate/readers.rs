@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crossfade::Side;
-use serde_json::json;
+use crossfade::{Side, control::wire::Unreadable};
+use serde_json::{Value, json};
 
 use super::{Code, Gate, Scene};
 
@@ -63,6 +63,51 @@ pub(super) fn subscribed(scene: &Scene<'_>) -> Gate {
     .closed_by(short.into_iter().map(|(group, _)| (group, 0)))
 }
 
+/// Messages that live instances cannot read: their queues stand there, and waiting does not help.
+pub(super) struct Stands {
+    words: Vec<String>,
+    numbers: Vec<Value>,
+}
+
+pub(super) fn unreadable(scene: &Scene<'_>, side: Side) -> Stands {
+    let members = scene.members;
+    let told = members.unreadable(&scene.row.plan.topic, side, scene.now);
+    let (words, numbers) = told
+        .map(|(instance, group, one)| {
+            let Unreadable {
+                queue,
+                offset,
+                reason,
+            } = one;
+            (
+                format!("{group} at offset {offset} of {queue} ({instance}: {reason})"),
+                json!({"instance": instance, "group": group, "queue": queue, "offset": offset, "reason": reason}),
+            )
+        })
+        .unzip();
+    Stands { words, numbers }
+}
+
+impl Stands {
+    /// `None` when there are none.
+    pub(super) fn words(&self) -> Option<String> {
+        (!self.words.is_empty()).then(|| {
+            format!(
+                "these queues stand at a message that cannot be read, and nothing behind it is handled: {}. Let a client of the group take it that can read it, or set the group's offset past it",
+                super::clients::shortened(self.words.iter().cloned())
+            )
+        })
+    }
+
+    /// Adds them to the numbers of a gate, where there are some.
+    pub(super) fn beside(self, mut numbers: Value) -> Value {
+        if !self.numbers.is_empty() {
+            numbers["unreadable"] = self.numbers.into();
+        }
+        numbers
+    }
+}
+
 pub(super) fn lag(scene: &Scene<'_>) -> Gate {
     let limit = scene.limits.target_lag;
     let backlogs = &scene.facts.side(Side::Target).backlogs;
@@ -75,6 +120,7 @@ pub(super) fn lag(scene: &Scene<'_>) -> Gate {
         .map(|(group, backlog)| (group, backlog.total()))
         .filter(|(_, lag)| *lag > limit)
         .collect();
+    let stands = unreadable(scene, Side::Target);
     Gate::new(
         Code::TargetLag,
         over.is_empty(),
@@ -86,11 +132,14 @@ pub(super) fn lag(scene: &Scene<'_>) -> Gate {
                 .map(|(group, lag)| format!("{group} by {lag}"))
                 .collect();
             format!(
-                "more than {limit} messages behind on the target: {}. Wait until they have caught up, or lower the weight",
-                named.join(", ")
+                "more than {limit} messages behind on the target: {}. {}",
+                named.join(", "),
+                stands.words().unwrap_or_else(|| {
+                    "Wait until they have caught up, or lower the weight".to_owned()
+                })
             )
         },
-        json!({"limit": limit, "groups": lags}),
+        stands.beside(json!({"limit": limit, "groups": lags})),
     )
     .closed_by(over.into_iter().map(|(group, _)| (group, 0)))
 }

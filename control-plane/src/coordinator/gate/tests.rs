@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 use crossfade::{
     Access, Revision, Side,
     backend::{Backlog, ConnectedClient, QueueBacklog, QueueId, TopicSettings},
-    control::wire::{self, ConsumerState, Counters, Role, SideState, SyncRequest},
+    control::wire::{self, ConsumerState, Counters, Role, SideState, SyncRequest, Unreadable},
     stage::{Routing, TopicPlan, Weight},
 };
 
@@ -48,24 +48,17 @@ impl Cast {
                     side,
                     queues: QUEUES,
                     queue_ids: queues().map(|queue| queue.to_string()).collect(),
+                    unreadable: Vec::new(),
                 })
                 .into(),
         };
         Cast {
-            row: TopicRecord {
+            row: TopicRecord::new(
                 plan,
-                goal: stage,
-                weight: Weight::ZERO,
-                groups: vec![GROUP.into()],
-                settings: [settings.clone(), settings],
-                changing: None,
-                reopening: None,
-                reopened: 0,
-                proved: None,
-                leaving: false,
-                overrides: Vec::new(),
-                abandoned: None,
-            },
+                Weight::ZERO,
+                vec![GROUP.into()],
+                [settings.clone(), settings],
+            ),
             request: SyncRequest {
                 version: wire::VERSION,
                 instance: "orders-1".into(),
@@ -226,6 +219,29 @@ const FORWARD: [(Stage, Stage); 4] = [
     (Stage::DualWrite, Stage::Draining),
     (Stage::Draining, Stage::TargetOnly),
 ];
+
+#[test]
+fn backlog_behind_a_message_that_cannot_be_read_says_so_and_where() {
+    for (stage, next, side) in [
+        (Stage::Draining, Stage::TargetOnly, Side::Source),
+        (Stage::DualRead, Stage::SourceOnly, Side::Target),
+        (Stage::DualWrite, Stage::Draining, Side::Target),
+    ] {
+        let mut cast = Cast::new(stage);
+        cast.limits.target_lag = 9;
+        *cast.backlog(side) = backlog(10);
+        let closed = |cast: &Cast| cast.gates(next).into_iter().find(Gate::blocks).unwrap();
+        assert!(closed(&cast).numbers.get("unreadable").is_none());
+        let states = &mut cast.request.roles[0].consumes[0].sides;
+        let state = states.iter_mut().find(|state| state.side == side).unwrap();
+        state.unreadable = vec![Unreadable::new("b:2".into(), 41, "compressed by LZ4")];
+        let gate = closed(&cast);
+        for word in [GROUP, "b:2", "41", "LZ4", "orders-1"] {
+            assert!(gate.message.contains(word), "{}", gate.message);
+        }
+        assert_eq!(gate.numbers["unreadable"][0]["offset"], 41);
+    }
+}
 
 #[test]
 fn in_good_order_no_gate_of_any_step_blocks() {

@@ -1,0 +1,162 @@
+//! Name server and broker in one.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use crossfade_rocketmq::{
+    Client, ClientOptions, Consumer, ConsumerOptions,
+    codes::{request, response},
+    frame::{self, Command},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+
+pub(crate) const TOPIC: &str = "orders";
+/// No offset is committed.
+const NOTHING: i64 = -1;
+pub(crate) const FIRST: i64 = 7;
+
+/// A topic with one queue, whose first message is [`FIRST`], and a group without an offset.
+pub(crate) struct Server {
+    pub(crate) address: Arc<str>,
+    pub(crate) takes_commits: AtomicBool,
+    /// Commits get no answer.
+    pub(crate) stuck: AtomicBool,
+    pub(crate) committed: AtomicI64,
+    /// Messages in the brokers' format, from [`FIRST`] on.
+    stored: Vec<Bytes>,
+    /// Commits and goodbyes, in the order in which they came.
+    heard: Mutex<Vec<i32>>,
+    news: Notify,
+}
+
+impl Server {
+    pub(crate) async fn start(stored: Vec<Bytes>) -> Arc<Server> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Arc::new(Server {
+            address: listener.local_addr().unwrap().to_string().into(),
+            takes_commits: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
+            committed: AtomicI64::new(NOTHING),
+            stored,
+            heard: Mutex::default(),
+            news: Notify::new(),
+        });
+        let serving = Arc::clone(&server);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(Arc::clone(&serving).serve(stream));
+            }
+        });
+        server
+    }
+
+    /// Until the client closes the connection.
+    async fn serve(self: Arc<Self>, mut stream: TcpStream) {
+        let mut buffer = BytesMut::new();
+        loop {
+            while let Some(command) = frame::decode(&mut buffer, 1 << 20).unwrap() {
+                if let Some(answer) = self.answer(&command) {
+                    stream.write_all(&answer).await.unwrap();
+                }
+            }
+            if !matches!(stream.read_buf(&mut buffer).await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    /// Commits and goodbyes until now, once there was a goodbye.
+    pub(crate) async fn heard_goodbye(&self) -> Vec<i32> {
+        let waited = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                let heard = self.heard.lock().unwrap().clone();
+                if heard.contains(&request::UNREGISTER_CLIENT) {
+                    return heard;
+                }
+                self.news.notified().await;
+            }
+        });
+        waited.await.expect("the broker is told")
+    }
+
+    /// What a pull finds; `None` holds it for longer than the test takes.
+    fn pulled(&self, command: &Command) -> Option<&[Bytes]> {
+        let offset: i64 = command.fields.number("queueOffset").unwrap();
+        let from = usize::try_from(offset - FIRST).ok()?;
+        let found = self.stored.get(from..)?;
+        (command.fields.get("topic") == Some(TOPIC) && !found.is_empty()).then_some(found)
+    }
+
+    fn answer(&self, command: &Command) -> Option<Vec<u8>> {
+        let mut next = NOTHING;
+        let (mut code, mut offset, mut body) = (response::SUCCESS, NOTHING, Vec::new());
+        if matches!(
+            command.code,
+            request::UPDATE_CONSUMER_OFFSET | request::UNREGISTER_CLIENT
+        ) {
+            self.heard.lock().unwrap().push(command.code);
+            self.news.notify_one();
+        }
+        match command.code {
+            request::UPDATE_CONSUMER_OFFSET if self.stuck.load(Ordering::SeqCst) => return None,
+            request::PULL_MESSAGE => {
+                body = self.pulled(command)?.concat();
+                next = FIRST + self.stored.len() as i64;
+            }
+            request::GET_ROUTEINFO_BY_TOPIC => {
+                body = format!(
+                    r#"{{"brokerDatas":[{{"cluster":"c","brokerName":"b","brokerAddrs":{{"0":"{}"}}}}],
+                    "queueDatas":[{{"brokerName":"b","readQueueNums":1,"writeQueueNums":1,"perm":6}}]}}"#,
+                    self.address
+                )
+                .into_bytes();
+            }
+            request::GET_CONSUMER_LIST_BY_GROUP => {
+                body = br#"{"consumerIdList":["one"]}"#.to_vec();
+            }
+            request::GET_MIN_OFFSET => offset = FIRST,
+            request::QUERY_CONSUMER_OFFSET => match self.committed.load(Ordering::SeqCst) {
+                NOTHING => code = response::QUERY_NOT_FOUND,
+                committed => offset = committed,
+            },
+            request::UPDATE_CONSUMER_OFFSET if self.takes_commits.load(Ordering::SeqCst) => {
+                let committed = command.fields.number("commitOffset").unwrap();
+                self.committed.store(committed, Ordering::SeqCst);
+            }
+            request::UPDATE_CONSUMER_OFFSET => code = response::SYSTEM_ERROR,
+            _ => {}
+        }
+        let header = format!(
+            r#"{{"code":{code},"flag":1,"language":"JAVA","opaque":{},"version":0,"extFields":{{"offset":"{offset}","nextBeginOffset":"{next}"}}}}"#,
+            command.opaque
+        );
+        let mut frame = Vec::new();
+        frame.put_u32(u32::try_from(4 + header.len() + body.len()).unwrap());
+        frame.put_u32(u32::try_from(header.len()).unwrap());
+        frame.extend_from_slice(header.as_bytes());
+        frame.extend_from_slice(&body);
+        Some(frame)
+    }
+}
+
+/// A consumer that has its queue.
+pub(crate) async fn consumer(server: &Server) -> (Client, Consumer) {
+    let client = Client::new(ClientOptions::new([&*server.address], "one")).unwrap();
+    let consumer = Consumer::new(&client, TOPIC, "billing", ConsumerOptions::default())
+        .await
+        .unwrap();
+    let assigned = tokio::time::timeout(Duration::from_secs(30), consumer.ready()).await;
+    assigned.unwrap().unwrap();
+    (client, consumer)
+}
