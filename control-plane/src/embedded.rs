@@ -165,6 +165,7 @@ impl Caller {
     pub async fn add(&self, topic: &str, groups: &[&str]) -> Result<(), Refusal> {
         let described = self.handle.describe(topic).await?;
         let command = Command::Add {
+            accepted: None,
             topic: topic.into(),
             groups: groups.iter().map(|group| (*group).into()).collect(),
             weight: None,

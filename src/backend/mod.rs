@@ -463,6 +463,14 @@ pub struct GroupMembers {
 /// All calls: `Unavailable` when a broker that must be asked cannot be reached, `PermissionDenied`, `NotFound` for an unknown topic or group.
 /// Dropping a future of a changing call leaves the change made, made on some brokers, or not made; repeating the call is safe.
 pub trait BackendAdmin: fmt::Debug + Send + Sync {
+    /// What tells this cluster from another: its brokers, by names that are the same to every client of it. Empty where the backend cannot tell.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
+        Box::pin(std::future::ready(Ok(BTreeSet::new())))
+    }
+
     /// The topics, without the broker's internal ones.
     ///
     /// # Errors

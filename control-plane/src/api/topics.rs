@@ -32,6 +32,9 @@ pub(crate) struct AddTopic {
     /// The target's share in `DualWrite`, 0 to 10 000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) weight_basis_points: Option<u32>,
+    /// Why the target may be sealed although somebody uses the topic there; kept in the audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target_in_use: Option<String>,
 }
 
 /// `POST /v1/topics/{topic}/weight`.
@@ -66,11 +69,29 @@ pub(super) async fn add(
     let weight = body.weight_basis_points.map(weight).transpose()?;
     let described = app.handle.describe(&body.topic).await?;
     let topic = Arc::clone(&body.topic);
+    let accepted = body
+        .target_in_use
+        .filter(|reason| !reason.trim().is_empty());
+    if let ([_, Some(target)], None) = (&described, &accepted) {
+        let found = app.handle.use_of_target(&topic, &body.groups, target);
+        let found = found.await?;
+        if !found.is_empty() {
+            return Err(Problem::from(Refusal::new(
+                "conflict",
+                format!(
+                    "topic {topic} is in use on the target, which would be sealed now: {}. Stop that first; or, if its sends there may fail and its messages wait, say so \
+                     (--target-in-use REASON)",
+                    found.join("; ")
+                ),
+            )));
+        }
+    }
     let command = Command::Add {
         topic: body.topic,
         groups: body.groups,
         weight,
         described,
+        accepted,
     };
     app.handle.command(actor, command).await?;
     Ok((StatusCode::CREATED, Json(view(&app, topic).await?)))

@@ -20,7 +20,7 @@ use crate::{
 pub(super) enum Command {
     /// Manage a topic, beginning at source_only 初始状态. It must exist on both clusters.
     ///
-    /// Its target is sealed at once: until dual_read 开启双读 nobody can send to the topic there, nor read it. 目标端主题会立即被封闭。
+    /// A topic that had moved and was removed goes on from target_only 切流完成. Else its target is sealed at once: until dual_read 开启双读 nobody can send to the topic there, nor read it. 目标端主题会立即被封闭。
     #[command(after_help = "Example:\n  crossfade topic add orders --group billing,shipping")]
     Add {
         /// The topics, under the same name on both clusters.
@@ -29,6 +29,9 @@ pub(super) enum Command {
         /// The consumer groups that move with the topic, all of them.
         #[arg(long, required = true, value_delimiter = ',', value_name = "GROUP")]
         group: Vec<String>,
+        /// Seal the target although somebody sends, consumes or is owed messages there; the reason is kept in the audit log.
+        #[arg(long, value_name = "REASON")]
+        target_in_use: Option<String>,
     },
     /// All topics, one a line.
     List,
@@ -143,10 +146,15 @@ pub(super) struct Waiting {
 
 pub(super) async fn run(command: Command, operator: &Operator, json: bool) -> Result<(), Fault> {
     match command {
-        Command::Add { topics, group } => {
+        Command::Add {
+            topics,
+            group,
+            target_in_use,
+        } => {
             let groups: Vec<&str> = group.iter().map(String::as_str).collect();
             each(&topics, json, async |topic| {
-                operator.add(topic, &groups).await
+                let reason = target_in_use.as_deref();
+                operator.add_although(topic, &groups, reason).await
             })
             .await
         }

@@ -37,6 +37,9 @@ impl Coordinator {
         } else {
             &actor.name
         };
+        if let Some(why) = self.outdated() {
+            return Err(Refusal::new("conflict", why));
+        }
         self.is_staying(&command)?;
         match command {
             Command::Add {
@@ -44,19 +47,18 @@ impl Coordinator {
                 groups,
                 weight,
                 described,
+                accepted,
             } => {
                 let record = self.added(&topic, groups, weight, described)?;
                 self.meta.removed.retain(|(removed, _)| *removed != topic);
                 self.meta
                     .released
                     .retain(|(released, _)| *released != topic);
-                step.change.audit.push(audit(
-                    who,
-                    "add",
-                    &topic,
-                    Value::Null,
-                    json!({"groups": record.groups, "settings": record.settings}),
-                ));
+                let after = json!({"groups": record.groups, "settings": record.settings});
+                step.change.audit.push(AuditEntry {
+                    reason: accepted.unwrap_or_default(),
+                    ..audit(who, "add", &topic, Value::Null, after)
+                });
                 step.wake = true;
                 self.store(&record, step);
                 self.members.look_anew(&topic);
@@ -149,6 +151,14 @@ impl Coordinator {
                 ),
             ));
         }
+        // Sealed by us when it was removed: its own configuration was kept.
+        let released = self.meta.released.iter().find(|(name, _)| name == topic);
+        let accesses = described
+            .each_ref()
+            .map(|side| side.as_ref().map(|side| side.access));
+        // Moved, then removed: it goes on from where it is. As a new topic its writers would be sent back to the source.
+        let has_moved =
+            released.is_some() && accesses == [Some(Access::Sealed), Some(Access::Open)];
         let mut settings = Vec::new();
         for (side, description) in Side::BOTH.into_iter().zip(described) {
             let Some(description) = description else {
@@ -157,8 +167,6 @@ impl Coordinator {
                     format!("topic {topic} does not exist on the {side}: create it there first"),
                 ));
             };
-            // Sealed by us when it was removed: its own configuration was kept.
-            let released = self.meta.released.iter().find(|(name, _)| name == topic);
             if let Some(mixed) = description.disagreement.filter(|_| released.is_none()) {
                 return Err(Refusal::new(
                     "conflict",
@@ -185,7 +193,10 @@ impl Coordinator {
             .map_err(|_| Refusal::new("invalid_request", "two sides are needed"))?;
         let plan = TopicPlan {
             topic: Arc::clone(topic),
-            stage: Stage::SourceOnly,
+            stage: match has_moved {
+                true => Stage::TargetOnly,
+                false => Stage::SourceOnly,
+            },
             weight: Weight::ZERO,
             routing: Routing::Unordered,
             moves: Vec::new(),

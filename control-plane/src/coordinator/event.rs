@@ -99,7 +99,7 @@ pub enum Event {
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Manage a topic, from `SourceOnly`.
+    /// Manage a topic, from `SourceOnly`; one that had moved and was removed goes on from `TargetOnly`.
     Add {
         /// The topic.
         topic: Arc<str>,
@@ -109,6 +109,8 @@ pub enum Command {
         weight: Option<Weight>,
         /// What the brokers said of it, source and target.
         described: [Option<TopicDescription>; 2],
+        /// Why its target may be sealed although somebody uses it; kept in the audit log.
+        accepted: Option<String>,
     },
     /// Go on, to the next stage or as far as `to`.
     Advance {
@@ -266,7 +268,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Refusal {
             code,
             message: message.into(),

@@ -15,7 +15,11 @@ mod topic;
 mod view;
 mod walk;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crossfade::{
     Revision, Side,
@@ -61,6 +65,15 @@ pub struct Coordinator {
     members: Membership,
     topics: BTreeMap<Arc<str>, Topic>,
     last_token: u64,
+    /// Somebody knows plans that this store has never held.
+    newer: Option<Newer>,
+}
+
+/// An instance that has heard of a revision which the store does not know: the store is an older copy of the one that the plans came from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Newer {
+    instance: String,
+    revision: Revision,
 }
 
 impl Coordinator {
@@ -101,6 +114,7 @@ impl Coordinator {
             members,
             topics,
             last_token: 0,
+            newer: None,
         })
     }
 
@@ -183,6 +197,9 @@ impl Coordinator {
     /// When to send a [`Event::Tick`], if nothing happens before.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
+        if self.newer.is_some() {
+            return None;
+        }
         self.topics
             .values()
             .filter(|topic| topic.work.is_none())
@@ -218,6 +235,17 @@ impl Coordinator {
         }
     }
 
+    /// Why nothing is decided any more: the store is older than what an instance knows. It ends with a start on a newer store.
+    #[must_use]
+    pub fn outdated(&self) -> Option<String> {
+        let newer = self.newer.as_ref()?;
+        Some(format!(
+            "the store is an older copy: instance {} knows revision {}, and the store ends at {}. Nothing is changed any more. Stop the control plane and \
+             put the newest copy of its store in place. If there is none: stop every instance, delete what their plan.cache_dir holds, and start anew",
+            newer.instance, newer.revision, self.meta.revision
+        ))
+    }
+
     /// The epoch of this start.
     #[must_use]
     pub fn epoch(&self) -> u64 {
@@ -235,7 +263,20 @@ impl Coordinator {
     pub fn topic(&self, name: &str, now: Duration) -> Option<TopicView> {
         self.topics
             .get(name)
-            .map(|topic| TopicView::new(topic, &self.members, now))
+            .map(|topic| self.told(TopicView::new(topic, &self.members, now)))
+    }
+
+    /// What stands in the way of all topics stands in the way of each.
+    fn told(&self, view: TopicView) -> TopicView {
+        match self.outdated() {
+            None => view,
+            trouble => TopicView {
+                trouble,
+                ready: false,
+                settled: false,
+                ..view
+            },
+        }
     }
 
     /// One topic with the gates of its step toward `to`, or of the next one; only from looks begun at `since` or later.
@@ -253,7 +294,7 @@ impl Coordinator {
             None => topic.next_stage(),
         };
         let gates = topic.gates_to(next, &topic.record, &self.members, since, now);
-        Some(TopicView::with(topic, &self.members, next, gates, now))
+        Some(self.told(TopicView::with(topic, &self.members, next, gates, now)))
     }
 
     /// The names of all topics.
@@ -283,7 +324,7 @@ impl Coordinator {
     pub fn topics(&self, now: Duration) -> Vec<TopicView> {
         self.topics
             .values()
-            .map(|topic| TopicView::new(topic, &self.members, now))
+            .map(|topic| self.told(TopicView::new(topic, &self.members, now)))
             .collect()
     }
 
@@ -316,6 +357,13 @@ impl Coordinator {
         words.collect()
     }
 
+    /// The client ids of all instances.
+    #[must_use]
+    pub fn client_ids(&self) -> BTreeSet<String> {
+        let ids = self.members.client_ids().into_iter();
+        ids.map(str::to_owned).collect()
+    }
+
     /// All instances.
     #[must_use]
     pub fn instances(&self, now: Duration) -> Vec<InstanceView> {
@@ -326,6 +374,16 @@ impl Coordinator {
     }
 
     fn sync(&mut self, request: &SyncRequest, now: Duration, step: &mut Step) {
+        let known = self
+            .newer
+            .as_ref()
+            .map_or(self.meta.revision, |newer| newer.revision);
+        if request.known_revision > known {
+            self.newer = Some(Newer {
+                instance: request.instance.clone(),
+                revision: request.known_revision,
+            });
+        }
         let registered = self.members.sync(request, now);
         let put = |record: &MemberRecord| put(Kind::Instance, &record.incarnation, record);
         step.change.puts.extend(registered.stored.iter().map(put));
@@ -341,6 +399,9 @@ impl Coordinator {
 
     /// Lets every topic do its next thing.
     fn reconcile(&mut self, now: Duration, step: &mut Step) {
+        if self.newer.is_some() {
+            return;
+        }
         let names: Vec<Arc<str>> = self.topics.keys().cloned().collect();
         for name in names {
             // A publication is followed by the next thing at once; nothing else is.

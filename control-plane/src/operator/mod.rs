@@ -40,15 +40,32 @@ impl Operator {
     /// Manages a topic from now on, with all its groups.
     ///
     /// # Errors
-    /// `conflict` when it is managed already, `blocked` when it is not on both clusters, `unreachable`.
+    /// `conflict` when it is managed already, in use on the target or the brokers' own, or both clusters are one; `not_found` when it is not on both; `unreachable`.
     ///
     /// # Cancellation
     /// It may have been added.
     pub async fn add(&self, topic: &str, groups: &[&str]) -> Result<TopicView, OperatorError> {
+        self.add_although(topic, groups, None).await
+    }
+
+    /// As [`Self::add`]; a reason lets its target be sealed although somebody uses it there.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    ///
+    /// # Cancellation
+    /// It may have been added.
+    pub async fn add_although(
+        &self,
+        topic: &str,
+        groups: &[&str],
+        target_in_use: Option<&str>,
+    ) -> Result<TopicView, OperatorError> {
         let body = AddTopic {
             topic: topic.into(),
             groups: groups.iter().map(|group| Arc::from(*group)).collect(),
             weight_basis_points: None,
+            target_in_use: target_in_use.map(str::to_owned),
         };
         self.http.post(&["topics"], &body).await
     }

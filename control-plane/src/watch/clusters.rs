@@ -9,6 +9,8 @@ use crossfade::{
 };
 use tokio::{sync::OnceCell, time::timeout};
 
+use crate::coordinator::Refusal;
+
 /// The id under which the brokers list the control plane.
 pub const CLIENT_ID: &str = "crossfade-control-plane";
 /// How long connecting may take.
@@ -71,6 +73,35 @@ impl Clusters {
             .await
             .map_err(|error: Error| error.with_side(side))?;
         Ok(backend.admin())
+    }
+
+    /// That source and target are two clusters: a topic cannot be sealed on one side and open on the other where both are one.
+    ///
+    /// # Errors
+    /// `conflict` that names a broker of both; `unavailable` with what a cluster says.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub(crate) async fn told_apart(&self) -> Result<(), Refusal> {
+        let brokers = async |side: Side| {
+            let asking = async { self.admin(side).await?.brokers().await };
+            match timeout(CONNECT, asking).await {
+                Ok(Ok(brokers)) => Ok(brokers),
+                Ok(Err(error)) => Err(format!("{side}: {error}")),
+                Err(_) => Err(format!("{side}: no answer within {CONNECT:?}")),
+            }
+            .map_err(|why| Refusal::new("unavailable", why))
+        };
+        let (source, target) = tokio::join!(brokers(Side::Source), brokers(Side::Target));
+        match source?.intersection(&target?).next() {
+            None => Ok(()),
+            Some(broker) => Err(Refusal::new(
+                "conflict",
+                format!(
+                    "source and target are one cluster: broker {broker} belongs to both. Nothing can move; give the address of another cluster"
+                ),
+            )),
+        }
     }
 
     /// Closes what this process has opened itself.

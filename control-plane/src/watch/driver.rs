@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crossfade::{
-    Revision, Side,
+    Revision,
     backend::TopicDescription,
     control::wire::{SyncRequest, SyncResponse},
 };
@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{clusters::Clusters, work::perform};
+use super::{clusters::Clusters, newcomer, work::perform};
 use crate::{
     coordinator::{Actor, Answer, Command, Config, Coordinator, Event, Refusal, Work},
     store::{Store, StoreError, StoreErrorKind},
@@ -33,8 +33,6 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 const EPOCH_CHECK: Duration = Duration::from_secs(2);
 /// Between two questions whether a look is over.
 const LOOK_POLL: Duration = Duration::from_millis(20);
-/// How long describing a topic on one side may take.
-const DESCRIBE: Duration = Duration::from_secs(10);
 
 type Read = Box<dyn FnOnce(&Coordinator, Duration) + Send>;
 
@@ -170,22 +168,31 @@ impl Handle {
     }
 
     /// The topic as both clusters describe it now.
+    ///
+    /// # Errors
+    /// `unavailable` with what the clusters say; `conflict` when both are one, or the topic is the brokers' own.
     pub(crate) async fn describe(
         &self,
         topic: &str,
     ) -> Result<[Option<TopicDescription>; 2], Refusal> {
-        let one = async |side: Side| {
-            let asking = async { self.clusters.admin(side).await?.topic(topic).await };
-            match timeout(DESCRIBE, asking).await {
-                Ok(Ok(described)) => Ok(described),
-                Ok(Err(error)) => Err(unavailable(format!("{side}: {error}"))),
-                Err(_) => Err(unavailable(format!(
-                    "{side}: no answer within {DESCRIBE:?}"
-                ))),
-            }
-        };
-        let (source, target) = tokio::join!(one(Side::Source), one(Side::Target));
-        Ok([source?, target?])
+        newcomer::describe(&self.clusters, topic).await
+    }
+
+    /// Who uses a topic that is to be managed on its target, beside the registered instances; one sentence each.
+    ///
+    /// # Errors
+    /// `unavailable` with what the target says.
+    pub(crate) async fn use_of_target(
+        &self,
+        topic: &str,
+        groups: &[Arc<str>],
+        target: &TopicDescription,
+    ) -> Result<Vec<String>, Refusal> {
+        let ours = self.read(|coordinator, _| coordinator.client_ids()).await?;
+        let ours = |id: &str| ours.contains(id);
+        newcomer::use_of_target(&self.clusters, topic, groups, target, ours)
+            .await
+            .map_err(unavailable)
     }
 
     async fn handle(&self, event: Event) -> Result<Answer, Refusal> {
@@ -333,7 +340,11 @@ impl Driver {
                 "the store cannot be read or written; see the log of the control plane",
             )));
         };
+        let before = coordinator.outdated().is_some();
         let step = coordinator.handle(event, now);
+        if let (false, Some(why)) = (before, coordinator.outdated()) {
+            tracing::error!("{why}");
+        }
         // Brokers are changed, and nothing is gone on with for long, only by whoever holds the epoch.
         let changes_brokers = step
             .work

@@ -3,6 +3,7 @@
 mod clusters;
 mod driver;
 mod inspect;
+mod newcomer;
 mod work;
 
 pub(crate) use clusters::Clusters;

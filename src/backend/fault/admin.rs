@@ -1,6 +1,9 @@
 //! Administrative calls behind delays and stalls.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::control::FaultControl;
 use crate::{
@@ -34,6 +37,10 @@ impl FaultAdmin {
 }
 
 impl BackendAdmin for FaultAdmin {
+    fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
+        self.then("brokers", |admin| admin.brokers())
+    }
+
     fn topics(&self) -> BoxFuture<'_, Result<Vec<String>>> {
         self.then("topics", |admin| admin.topics())
     }

@@ -1,6 +1,9 @@
 //! The administrative calls.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -115,6 +118,11 @@ impl MemoryAdmin {
 }
 
 impl BackendAdmin for MemoryAdmin {
+    fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
+        let name = self.cluster.own_name();
+        Box::pin(std::future::ready(Ok([name].into())))
+    }
+
     fn topics(&self) -> BoxFuture<'_, Result<Vec<String>>> {
         Box::pin(async move { Ok(self.cluster.topic_names()) })
     }

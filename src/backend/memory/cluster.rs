@@ -71,6 +71,11 @@ impl Cluster {
         }
     }
 
+    /// No other cluster of this process has it.
+    pub(super) fn own_name(&self) -> String {
+        format!("{} {}", self.config.broker, self.number)
+    }
+
     pub(super) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         read(&self.topics).get(name).cloned()
     }

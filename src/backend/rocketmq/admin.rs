@@ -59,6 +59,16 @@ impl RocketmqAdmin {
 }
 
 impl BackendAdmin for RocketmqAdmin {
+    fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
+        Box::pin(async {
+            let masters = self.admin.masters().await;
+            let masters = masters.map_err(failed("list the brokers"))?.into_iter();
+            Ok(masters
+                .map(|master| format!("{} {}", master.broker, master.address))
+                .collect())
+        })
+    }
+
     fn topics(&self) -> BoxFuture<'_, Result<Vec<String>>> {
         Box::pin(async { self.admin.topics().await.map_err(failed("list topics")) })
     }

@@ -3,6 +3,7 @@
 mod brokers;
 mod crash;
 mod lost;
+mod outdated;
 mod refused;
 mod removal;
 mod requests;

@@ -52,6 +52,7 @@ fn commands_that_make_no_sense_are_refused_with_a_code() {
         (Command::Remove { topic: topic() }, "conflict"),
         (
             Command::Add {
+                accepted: None,
                 topic: topic(),
                 groups: vec![GROUP.into()],
                 weight: None,
@@ -61,6 +62,7 @@ fn commands_that_make_no_sense_are_refused_with_a_code() {
         ),
         (
             Command::Add {
+                accepted: None,
                 topic: "new".into(),
                 groups: vec![GROUP.into()],
                 weight: None,
@@ -70,6 +72,7 @@ fn commands_that_make_no_sense_are_refused_with_a_code() {
         ),
         (
             Command::Add {
+                accepted: None,
                 topic: "new".into(),
                 groups: Vec::new(),
                 weight: None,

@@ -9,7 +9,7 @@ use crossfade::{
 use super::*;
 
 #[test]
-fn removed_topic_comes_back_with_its_own_configuration_although_a_side_is_sealed() {
+fn topic_that_has_moved_comes_back_where_it_is_with_its_own_configuration() {
     let mut world = World::with_apps([LeaseMode::Stop; 2]);
     world.advance(Stage::TargetOnly);
     world.run(60);
@@ -45,6 +45,7 @@ fn removed_topic_comes_back_with_its_own_configuration_although_a_side_is_sealed
     let groups = vec![GROUP.into()];
     world
         .command(Command::Add {
+            accepted: None,
             topic,
             groups,
             weight: None,
@@ -52,8 +53,10 @@ fn removed_topic_comes_back_with_its_own_configuration_although_a_side_is_sealed
         })
         .unwrap();
     world.run(20);
-    assert!(world.view().settled);
-    assert_eq!(world.access, [Access::Open, Access::Sealed]);
+    let view = world.view();
+    assert!(view.settled);
+    assert_eq!(view.stage, Stage::TargetOnly);
+    assert_eq!(world.access, [Access::Sealed, Access::Open]);
     let restored = world.stored[&(Kind::Topic, TOPIC.to_owned())].value.clone();
     let row: TopicRecord = serde_json::from_value(restored).unwrap();
     assert_eq!(row.settings, [settings(), settings()]);

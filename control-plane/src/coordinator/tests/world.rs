@@ -85,6 +85,7 @@ impl World {
         });
         world
             .command(Command::Add {
+                accepted: None,
                 topic: TOPIC.into(),
                 groups: vec![GROUP.into()],
                 weight: None,
