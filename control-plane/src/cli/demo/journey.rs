@@ -347,6 +347,7 @@ mod tests {
     use super::*;
 
     /// Embedded clusters, and live ones where the environment names them.
+    #[allow(clippy::print_stderr, reason = "says what it skips")]
     fn places() -> Vec<[String; 2]> {
         let mut places = vec![["memory://left-source".into(), "memory://left-target".into()]];
         let named = ["CROSSFADE_TEST_SOURCE", "CROSSFADE_TEST_TARGET"].map(std::env::var);
@@ -358,7 +359,6 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    #[allow(clippy::print_stderr, reason = "says what it skips")]
     async fn nothing_stays_of_a_demo_that_ends_in_the_middle() {
         for addresses in places() {
             // Embedded clusters live as long as somebody has them open.
