@@ -282,16 +282,23 @@ pub(crate) async fn heal(world: &mut World, random: &mut StdRng) {
             world.ghosts.push(ghost);
         }
     }
-    let ground = world.ground.clone();
     for one in &mut world.instances {
         one.ways.iter().for_each(recover);
         one.clock.set(1_000, Duration::ZERO);
-        if !one.is_alive() {
-            one.start(&ground, random.random(), None, false);
-        }
         if let Some(life) = &one.life {
             life.wire.change(|faults| *faults = Default::default());
             life.gate.wake();
+        }
+    }
+    start_the_ended(world, random);
+}
+
+/// Starts each instance that does not run, as whoever watches over processes does: it has crashed, or gave up its start.
+pub(crate) fn start_the_ended(world: &mut World, random: &mut StdRng) {
+    let ground = world.ground.clone();
+    for one in &mut world.instances {
+        if !one.is_alive() {
+            one.start(&ground, random.random(), None, false);
         }
     }
 }

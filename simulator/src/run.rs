@@ -350,6 +350,7 @@ async fn rest(world: &mut World, random: &mut StdRng) {
         } else {
             0
         };
+        inject::start_the_ended(world, random);
         world.look().await;
         sleep(Duration::from_millis(500)).await;
     }
