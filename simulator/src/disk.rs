@@ -67,6 +67,15 @@ impl PlanDisk {
     }
 }
 
+impl PlanDisk {
+    /// Whether there is something older to go back to.
+    pub(crate) fn has_been_written_over(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = state.versions.last();
+        state.versions.iter().any(|older| Some(older) != held)
+    }
+}
+
 impl PlanStore for PlanDisk {
     fn read(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>>> {
         Box::pin(async move {

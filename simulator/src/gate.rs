@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crossfade::{
     BoxFuture, Result,
-    backend::{
-        AckToken, Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Incoming,
-        Outgoing, QueueId, Stored, Subscription, Unreadable,
-    },
+    backend::{BackendConsumer, Incoming, fault::Layer},
 };
 use tokio::sync::watch;
 
@@ -57,109 +54,25 @@ impl Gate {
 }
 
 /// A cluster as one process sees it.
-#[derive(Debug)]
-pub(crate) struct Gated {
-    pub(crate) inner: Arc<dyn Backend>,
-    pub(crate) gate: Gate,
-}
-
-#[derive(Debug)]
-struct GatedProducer {
-    inner: Arc<dyn BackendProducer>,
-    gate: Gate,
-}
-
-#[derive(Debug)]
-struct GatedConsumer {
-    inner: Arc<dyn BackendConsumer>,
-    gate: Gate,
-}
-
-impl Backend for Gated {
-    fn scheme(&self) -> &'static str {
-        self.inner.scheme()
-    }
-
-    fn capability(&self) -> Capability {
-        self.inner.capability()
-    }
-
-    fn client_id(&self) -> &str {
-        self.inner.client_id()
-    }
-
-    fn producer<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
-        Box::pin(async move {
-            let inner = self.gate.through(self.inner.producer(topic)).await?;
-            let gate = self.gate.clone();
-            Ok(Arc::new(GatedProducer { inner, gate }) as Arc<dyn BackendProducer>)
-        })
-    }
-
-    fn consumer<'a>(
+impl Layer for Gate {
+    fn around<'a, T: Send + 'a>(
         &'a self,
-        subscription: &'a Subscription,
-    ) -> BoxFuture<'a, Result<Arc<dyn BackendConsumer>>> {
-        Box::pin(async move {
-            let inner = self.gate.through(self.inner.consumer(subscription)).await?;
-            let gate = self.gate.clone();
-            Ok(Arc::new(GatedConsumer { inner, gate }) as Arc<dyn BackendConsumer>)
-        })
+        _operation: &'static str,
+        call: BoxFuture<'a, Result<T>>,
+    ) -> BoxFuture<'a, Result<T>> {
+        Box::pin(self.through(call))
     }
 
-    fn admin(&self) -> Arc<dyn BackendAdmin> {
-        self.inner.admin()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.gate.through(self.inner.close()))
-    }
-}
-
-impl BackendProducer for GatedProducer {
-    fn send<'a>(
+    fn receive<'a>(
         &'a self,
-        outgoing: Outgoing<'a>,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<Stored>> {
-        Box::pin(self.gate.through(self.inner.send(outgoing, timeout)))
-    }
-
-    fn ambiguity_bound(&self) -> Duration {
-        self.inner.ambiguity_bound()
-    }
-}
-
-impl BackendConsumer for GatedConsumer {
-    fn receive(&self, max: usize, wait: Duration) -> BoxFuture<'_, Result<Vec<Incoming>>> {
+        inner: &'a Arc<dyn BackendConsumer>,
+        max: usize,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Incoming>>> {
         Box::pin(async move {
-            self.gate.pass().await;
+            self.pass().await;
             // Not after the call: what it took would be lost if this future were dropped at the gate.
-            self.inner.receive(max, wait).await
+            inner.receive(max, wait).await
         })
-    }
-
-    fn ack(&self, token: AckToken) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.gate.through(self.inner.ack(token)))
-    }
-
-    fn nack(&self, token: AckToken, delay: Duration) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.gate.through(self.inner.nack(token, delay)))
-    }
-
-    fn ready(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.gate.through(self.inner.ready()))
-    }
-
-    fn assigned(&self) -> Vec<QueueId> {
-        self.inner.assigned()
-    }
-
-    fn unreadable(&self) -> Vec<Unreadable> {
-        self.inner.unreadable()
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.gate.through(self.inner.close()))
     }
 }

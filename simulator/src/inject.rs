@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crossfade::{
-    Side,
+    Access, Side,
     backend::fault::{FaultControl, FaultRules, SendFate},
 };
 use rand::{RngExt, rngs::StdRng};
@@ -22,11 +22,13 @@ use crate::{
 /// How long a fault without an end of its own lasts, in milliseconds.
 const SPAN_MS: std::ops::Range<u64> = 200..6_000;
 
+/// How often an operator says something else, at the most, when it is refused.
+const ORDERS: u32 = 3;
+
 /// Begins a fault; the answer is when it may be taken back.
 pub(crate) async fn begin(world: &mut World, fault: Fault, random: &mut StdRng) -> Duration {
     world.record.note("fault", &fault.name());
     *world.faults.entry(fault).or_default() += 1;
-    let side = Side::BOTH[random.random_range(0..2)];
     let span = Duration::from_millis(random.random_range(SPAN_MS));
     let instance_only = matches!(
         fault,
@@ -50,9 +52,12 @@ pub(crate) async fn begin(world: &mut World, fault: Fault, random: &mut StdRng) 
         let Some(victim) = victim(world, fault, random) else {
             return span;
         };
+        let job = world.instances[victim].job;
+        let side = side(world, fault, Some(job), random).await;
         on_instance(world, fault, victim, side, random);
         return span;
     }
+    let side = side(world, fault, None, random).await;
     let shared = world.ground.faults[side.index()].clone();
     match fault {
         Fault::Rebalance => {
@@ -122,8 +127,11 @@ pub(crate) async fn begin(world: &mut World, fault: Fault, random: &mut StdRng) 
             }
         }
         Fault::ChangeOfMind => {
-            if world.order(random).await {
-                world.effects.touch(fault);
+            for _ in 0..ORDERS {
+                if world.order(random).await {
+                    world.effects.touch(fault);
+                    break;
+                }
             }
         }
         _ => unreachable!("a fault of one instance"),
@@ -131,7 +139,27 @@ pub(crate) async fn begin(world: &mut World, fault: Fault, random: &mut StdRng) 
     span
 }
 
-/// Somebody who runs; who blocks, where that is the point.
+/// A cluster that can meet it: nobody feels on a side that nobody uses what happens to sends, or to the calls of an instance.
+async fn side(world: &World, fault: Fault, victim: Option<Job>, random: &mut StdRng) -> Side {
+    let any = Side::BOTH[random.random_range(0..2)];
+    let least = match (fault, victim) {
+        (Fault::BadSends | Fault::BrokerAnswersCut, _) | (Fault::BrokerCut, Some(Job::Produce)) => {
+            Access::Open
+        }
+        (Fault::BrokerCut, _) => Access::Closed,
+        _ => return any,
+    };
+    let Some(view) = world.view().await else {
+        return any;
+    };
+    let used = [view.stage, view.goal].map(|stage| stage.access(any) >= least);
+    match used.contains(&true) {
+        true => any,
+        false => any.other(),
+    }
+}
+
+/// Somebody who runs; who blocks, or has older plans, where that is the point.
 fn victim(world: &World, fault: Fault, random: &mut StdRng) -> Option<usize> {
     let blocks = matches!(fault, Fault::Unplugged | Fault::Replaced);
     let alive = (0..world.instances.len()).filter(|index| {
@@ -141,7 +169,18 @@ fn victim(world: &World, fault: Fault, random: &mut StdRng) -> Option<usize> {
         one.is_alive() && sends && (!blocks || one.lease_mode == "continue")
     });
     let alive: Vec<_> = alive.collect();
-    (!alive.is_empty()).then(|| alive[random.random_range(0..alive.len())])
+    let older = alive.iter().copied().filter(|index| {
+        fault == Fault::DiskOutdated && world.instances[*index].disk.has_been_written_over()
+    });
+    let older: Vec<_> = older.collect();
+    let among = if older.is_empty() { alive } else { older };
+    (!among.is_empty()).then(|| among[random.random_range(0..among.len())])
+}
+
+/// Whether somebody can feel it now; where not, a moment later somebody may.
+pub(crate) fn can_be_felt(world: &World, fault: Fault) -> bool {
+    let mut alive = world.instances.iter().filter(|one| one.is_alive());
+    fault != Fault::DiskOutdated || alive.any(|one| one.disk.has_been_written_over())
 }
 
 fn on_instance(world: &mut World, fault: Fault, victim: usize, side: Side, random: &mut StdRng) {
@@ -243,16 +282,23 @@ pub(crate) async fn heal(world: &mut World, random: &mut StdRng) {
             world.ghosts.push(ghost);
         }
     }
-    let ground = world.ground.clone();
     for one in &mut world.instances {
         one.ways.iter().for_each(recover);
         one.clock.set(1_000, Duration::ZERO);
-        if !one.is_alive() {
-            one.start(&ground, random.random(), None, false);
-        }
         if let Some(life) = &one.life {
             life.wire.change(|faults| *faults = Default::default());
             life.gate.wake();
+        }
+    }
+    start_the_ended(world, random);
+}
+
+/// Starts each instance that does not run, as whoever watches over processes does: it has crashed, or gave up its start.
+pub(crate) fn start_the_ended(world: &mut World, random: &mut StdRng) {
+    let ground = world.ground.clone();
+    for one in &mut world.instances {
+        if !one.is_alive() {
+            one.start(&ground, random.random(), None, false);
         }
     }
 }

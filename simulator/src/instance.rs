@@ -7,7 +7,7 @@ use crossfade::{
     Client, Delivery, Error, IdempotencyKey, Message, Persisted, Side, Subscription,
     backend::{
         Backend,
-        fault::{Fault as Faulty, FaultControl},
+        fault::{Fault as Faulty, FaultControl, Layered},
         memory::MemoryCluster,
     },
     dedup::{DedupStore, MemoryDedup},
@@ -22,7 +22,7 @@ use crate::{
     disk::PlanDisk,
     effect::Effects,
     fault::Fault,
-    gate::{Gate, Gated},
+    gate::Gate,
     http,
     link::{Address, Link},
     mutation::{self, Mutation},
@@ -228,10 +228,8 @@ impl App {
             let own = self.ways[side.index()].clone();
             let cluster = mutation::backend(mutation, side, cluster, self.seed);
             let cluster = Arc::new(Faulty::with_control(cluster, shared));
-            Arc::new(Gated {
-                inner: Arc::new(Faulty::with_control(cluster, own)),
-                gate: self.gate.clone(),
-            }) as Arc<dyn Backend>
+            let cluster = Arc::new(Faulty::with_control(cluster, own));
+            Arc::new(Layered::over(cluster, self.gate.clone())) as Arc<dyn Backend>
         };
         let link = Link::new(
             self.ground.address.clone(),

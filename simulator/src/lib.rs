@@ -27,6 +27,7 @@ pub use effect::FaultSet;
 pub use fault::Fault;
 pub use http::HttpReport;
 pub use mutation::Mutation;
+pub use record::Trace;
 pub use run::{Outcome, Run, Scenario, Step, run};
 
 /// The topic that moves.

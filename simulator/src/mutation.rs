@@ -4,7 +4,7 @@ use std::{str::FromStr, sync::Arc};
 
 use crossfade::{
     BoxFuture, IdempotencyKey, Result, Side,
-    backend::Backend,
+    backend::{Backend, fault::Layered},
     dedup::{Claim, DedupStore, Owner},
 };
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ pub(crate) fn backend(
     seed: u64,
 ) -> Arc<dyn Backend> {
     match mutation {
-        Some(mutation) => Arc::new(Mutant::new(mutation, side, inner, seed)),
+        Some(mutation) => Arc::new(Layered::over(inner, Mutant::new(mutation, side, seed))),
         None => inner,
     }
 }

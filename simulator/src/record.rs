@@ -2,13 +2,25 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     fmt::{self, Write},
     rc::Rc,
 };
 
 use crossfade_history::{Checker, CheckerOptions, Event, Header, Report, StreamId, What};
 use tokio::time::Instant;
+
+/// How much of what the processes did is written down as text. The checker sees all of it in any case.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Trace {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A hash, to tell two traces apart.
+    Hash,
+    /// The hash and every line.
+    Lines,
+}
 
 /// Takes events of all processes. Clones are the same record.
 #[derive(Clone)]
@@ -19,11 +31,13 @@ pub(crate) struct Record {
 struct Inner {
     begun: Instant,
     checker: Checker,
-    trace: Option<Vec<String>>,
+    wanted: Trace,
+    trace: Vec<String>,
     hash: u64,
     /// Written anew for each line.
     line: String,
-    counts: BTreeMap<&'static str, u64>,
+    /// Sends that were not acked.
+    failed_sends: u64,
     /// Hashes of group and id: handled, and failed at least once.
     handled: HashSet<u64>,
     failed: HashSet<u64>,
@@ -43,15 +57,16 @@ fn of(group: &str, id: &str) -> u64 {
 }
 
 impl Record {
-    pub(crate) fn new(keep_trace: bool) -> Self {
+    pub(crate) fn new(wanted: Trace) -> Self {
         Record {
             inner: Rc::new(RefCell::new(Inner {
                 begun: Instant::now(),
                 checker: Checker::new(CheckerOptions::default()),
-                trace: keep_trace.then(Vec::new),
+                wanted,
+                trace: Vec::new(),
                 hash: FNV_OFFSET,
                 line: String::new(),
-                counts: BTreeMap::new(),
+                failed_sends: 0,
                 handled: HashSet::new(),
                 failed: HashSet::new(),
             })),
@@ -80,7 +95,8 @@ impl Record {
             other => write!(line, "{} {}", other.name(), other.id().unwrap_or_default()),
         });
         let inner = &mut *self.inner.borrow_mut();
-        *inner.counts.entry(what.name()).or_default() += 1;
+        let failed = matches!(what, What::Failed { .. } | What::Ambiguous { .. });
+        inner.failed_sends += u64::from(failed);
         inner.checker.add(stream, &Event { at_us, what });
     }
 
@@ -91,14 +107,17 @@ impl Record {
 
     fn write(&self, at_us: u64, who: &str, what: impl FnOnce(&mut String) -> fmt::Result) {
         let inner = &mut *self.inner.borrow_mut();
+        if inner.wanted == Trace::Nothing {
+            return;
+        }
         inner.line.clear();
         let (seconds, micros) = (at_us / 1_000_000, at_us % 1_000_000);
         // A string takes everything.
         let _ = write!(inner.line, "{seconds:>5}.{micros:06} {who} ");
         let _ = what(&mut inner.line);
         inner.hash = fnv(inner.hash, inner.line.as_bytes());
-        if let Some(trace) = &mut inner.trace {
-            trace.push(inner.line.clone());
+        if inner.wanted == Trace::Lines {
+            inner.trace.push(inner.line.clone());
         }
     }
 
@@ -119,14 +138,14 @@ impl Record {
         (inner.handled.contains(&key), inner.failed.contains(&key))
     }
 
-    pub(crate) fn count(&self, what: &str) -> u64 {
-        self.inner.borrow().counts.get(what).copied().unwrap_or(0)
+    pub(crate) fn failed_sends(&self) -> u64 {
+        self.inner.borrow().failed_sends
     }
 
     pub(crate) fn finish(&self) -> (Report, u64, Vec<String>) {
         let inner = &mut *self.inner.borrow_mut();
         let checker = std::mem::take(&mut inner.checker);
-        let trace = inner.trace.take().unwrap_or_default();
+        let trace = std::mem::take(&mut inner.trace);
         (checker.finish(), inner.hash, trace)
     }
 }

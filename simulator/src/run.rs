@@ -12,11 +12,20 @@ use tokio::{
 };
 
 use crate::{
-    effect::FaultSet, fault::Fault, http::HttpReport, inject, mutation::Mutation, world::World,
+    effect::FaultSet, fault::Fault, http::HttpReport, inject, mutation::Mutation, record::Trace,
+    world::World,
 };
 
 /// How long everything may take to come to rest once the faults are healed.
 const REST: Duration = Duration::from_secs(240);
+/// How much longer the faults of a step last, at the most, until each of them was felt.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks whether they were.
+const FELT_LOOK: Duration = Duration::from_millis(200);
+/// How long a fault of a step waits for a moment at which it can be felt.
+const MOMENT: Duration = Duration::from_secs(3);
+/// Between two looks whether it has come.
+const MOMENT_LOOK: Duration = Duration::from_millis(10);
 /// Between two looks at everything.
 const LOOK: Duration = Duration::from_millis(400);
 
@@ -80,23 +89,17 @@ pub struct Outcome {
     pub reopened: usize,
     /// What went over HTTP.
     pub http: HttpReport,
-    /// Tells two traces apart.
+    /// Tells two traces apart, where one was asked for.
     pub trace_hash: u64,
-    /// The trace, where it was asked for.
+    /// The lines, where they were asked for.
     pub trace: Vec<String>,
 }
 
 impl Outcome {
     /// Whether both faults of a step came in time and touched something; one that comes twice, twice.
     #[must_use]
-    pub fn both_touched(&self, [first, second]: [Fault; 2]) -> bool {
-        let least = 1 + u64::from(first == second);
-        let touched = |fault| {
-            self.effects
-                .get(&fault)
-                .is_some_and(|count| *count >= least)
-        };
-        self.in_time == [true, true] && touched(first) && touched(second)
+    pub fn both_touched(&self, faults: [Fault; 2]) -> bool {
+        self.in_time == [true, true] && touched(&self.effects, &faults)
     }
 }
 
@@ -105,7 +108,7 @@ impl Outcome {
 /// # Panics
 /// When no runtime can be made.
 #[must_use]
-pub fn run(run: Run, keep_trace: bool) -> Outcome {
+pub fn run(run: Run, trace: Trace) -> Outcome {
     let mut builder = Builder::new_current_thread();
     builder.enable_time().start_paused(true);
     // Who of several waiters is woken first is tokio's choice, by a generator of its own.
@@ -115,17 +118,17 @@ pub fn run(run: Run, keep_trace: bool) -> Outcome {
         .build()
         .unwrap_or_else(|error| unreachable!("a runtime of one thread: {error}"));
     let local = LocalSet::new();
-    local.block_on(&runtime, whole(run, keep_trace))
+    local.block_on(&runtime, whole(run, trace))
 }
 
-async fn whole(run: Run, keep_trace: bool) -> Outcome {
+async fn whole(run: Run, trace: Trace) -> Outcome {
     let attempt = match run.scenario {
         Scenario::Step(step) => u64::from(step.attempt),
         _ => 0,
     };
     let seed = run.seed ^ attempt << 32;
     let mut random = StdRng::seed_from_u64(seed);
-    let mut world = World::new(seed, &mut random, keep_trace, run.http, run.mutation).await;
+    let mut world = World::new(seed, &mut random, trace, run.http, run.mutation).await;
     let mut before = BTreeMap::new();
     let mut in_time = [true; 2];
     if world.violations.is_empty() {
@@ -144,7 +147,7 @@ async fn whole(run: Run, keep_trace: bool) -> Outcome {
         rest(&mut world, &mut random).await;
         world.bury().await;
     }
-    let failed = world.record.count("failed") + world.record.count("ambiguous");
+    let failed = world.record.failed_sends();
     if run.scenario == Scenario::Calm && failed > 0 {
         world
             .violations
@@ -154,10 +157,7 @@ async fn whole(run: Run, keep_trace: bool) -> Outcome {
     for (what, count) in report.violations() {
         world.violations.push(format!("{what}: {count}"));
     }
-    let mut effects = world.effects_now();
-    for (fault, count) in before {
-        *effects.entry(fault).or_default() -= count;
-    }
+    let effects = since(&before, world.effects_now());
     let http = world.ground.http.as_ref();
     Outcome {
         violations: std::mem::take(&mut world.violations),
@@ -213,50 +213,119 @@ async fn arrive(world: &mut World, from: Stage) -> bool {
     world.settle(from, REST).await
 }
 
+/// When the faults of a step come.
+struct Moments {
+    /// So many of them before the step is begun.
+    early: usize,
+    /// Each that comes later, at random within so many milliseconds.
+    spread_ms: u64,
+    /// The second one comes once the first was felt.
+    waits: bool,
+    /// The second one comes first.
+    swapped: bool,
+}
+
+impl Moments {
+    /// The first attempt leaves the most to chance; every eight of them have each order at each moment.
+    fn of(attempt: u32) -> Self {
+        let (early, spread_ms, waits) = match attempt % 4 {
+            0 => (0, 400, false),
+            1 => (1, 150, true),
+            2 => (2, 60, false),
+            _ => (0, 30, true),
+        };
+        Moments {
+            early,
+            spread_ms,
+            waits,
+            swapped: (attempt + attempt / 4) % 2 == 1,
+        }
+    }
+}
+
 /// The step, with both faults while it is taken, or just before; which of them came in time.
 async fn take(world: &mut World, random: &mut StdRng, step: Step) -> [bool; 2] {
-    // The first attempt leaves the most to chance; the later ones are nearer and nearer.
-    let (early, spread_ms) = match step.attempt % 4 {
-        0 => (0, 400),
-        1 => (1, 150),
-        2 => (2, 60),
-        _ => (0, 30),
-    };
+    let before = world.effects_now();
+    let moments = Moments::of(step.attempt);
     let mut faults = step.faults;
-    let swapped = random.random_bool(0.5);
-    if swapped {
+    if moments.swapped {
         faults.swap(0, 1);
     }
     let mut in_time = [true; 2];
-    let mut span = Duration::ZERO;
+    let mut healing = Instant::now();
     for (place, kind) in faults.into_iter().enumerate() {
-        if place == early {
+        if place == moments.early {
             world.go(step.to).await;
         }
-        if place >= early {
-            sleep(Duration::from_millis(random.random_range(0..spread_ms))).await;
+        if place == 1 && moments.waits {
+            let end = Instant::now() + PATIENCE;
+            until_felt(world, &before, &faults[..1], end).await;
+        }
+        if place >= moments.early {
+            let spread = random.random_range(0..moments.spread_ms);
+            sleep(Duration::from_millis(spread)).await;
+            until_possible(world, kind, Instant::now() + MOMENT).await;
             let view = world.view().await;
             in_time[place] = !view.is_some_and(|view| view.settled && view.stage == step.to);
         }
-        span = span.max(inject::begin(world, kind, random).await);
+        let span = inject::begin(world, kind, random).await;
+        healing = healing.max(Instant::now() + span);
     }
-    if early == faults.len() {
+    if moments.early == faults.len() {
         world.go(step.to).await;
     }
-    if swapped {
+    if moments.swapped {
         in_time.swap(0, 1);
     }
-    let until = Instant::now() + span;
-    while Instant::now() < until {
+    while Instant::now() < healing {
         world.look().await;
-        sleep(Duration::from_millis(200)).await;
+        sleep(FELT_LOOK).await;
     }
+    until_felt(world, &before, &faults, healing + PATIENCE).await;
     if !faults.contains(&Fault::ChangeOfMind) {
         inject::heal(world, random).await;
         // A command may have been lost with the control plane.
         world.go(step.to).await;
     }
     in_time
+}
+
+/// Until all of these faults have touched something, but not after `end`. Dead letters are found at the end of the run only.
+async fn until_felt(
+    world: &mut World,
+    before: &BTreeMap<Fault, u64>,
+    faults: &[Fault],
+    end: Instant,
+) {
+    let faults = faults.iter().copied();
+    let faults: Vec<_> = faults.filter(|one| *one != Fault::DeadLetters).collect();
+    while Instant::now() < end && !touched(&since(before, world.effects_now()), &faults) {
+        world.look().await;
+        sleep(FELT_LOOK).await;
+    }
+}
+
+/// Until somebody can feel it, but not after `end`.
+async fn until_possible(world: &World, fault: Fault, end: Instant) {
+    while Instant::now() < end && !inject::can_be_felt(world, fault) {
+        sleep(MOMENT_LOOK).await;
+    }
+}
+
+/// What has come to `before`.
+fn since(before: &BTreeMap<Fault, u64>, mut now: BTreeMap<Fault, u64>) -> BTreeMap<Fault, u64> {
+    for (fault, count) in before {
+        *now.entry(*fault).or_default() -= count;
+    }
+    now
+}
+
+/// Whether each of these has touched something; one that comes twice, twice.
+fn touched(effects: &BTreeMap<Fault, u64>, faults: &[Fault]) -> bool {
+    faults.iter().all(|fault| {
+        let least = faults.iter().filter(|other| *other == fault).count() as u64;
+        effects.get(fault).is_some_and(|count| *count >= least)
+    })
 }
 
 /// No more faults and no more words: the topic must settle, and everything that was sent must be handled.
@@ -281,6 +350,7 @@ async fn rest(world: &mut World, random: &mut StdRng) {
         } else {
             0
         };
+        inject::start_the_ended(world, random);
         world.look().await;
         sleep(Duration::from_millis(500)).await;
     }

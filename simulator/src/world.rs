@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use crossfade::{
     Access, Message, Side,
     backend::{
-        Backend, BackendAdmin, TopicSettings,
-        fault::{Fault as Faulty, FaultControl},
+        BackendAdmin, TopicSettings,
+        fault::{Fault as Faulty, FaultControl, Layered},
         memory::{MemoryCluster, MemoryConfig},
     },
     dedup::MemoryDedup,
@@ -23,7 +23,7 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
     GROUPS, TOPIC,
-    brokers::{Brokers, Fates},
+    brokers::Fates,
     effect::Effects,
     fault::Fault,
     ghost::{Ghost, Missing},
@@ -33,7 +33,7 @@ use crate::{
     mutation::{self, Mutation},
     operator::{Desk, toward},
     reader,
-    record::Record,
+    record::{Record, Trace},
     store::Disk,
 };
 
@@ -85,7 +85,7 @@ impl World {
     pub(crate) async fn new(
         seed: u64,
         random: &mut StdRng,
-        keep_trace: bool,
+        trace: Trace,
         over_http: bool,
         mutation: Option<Mutation>,
     ) -> World {
@@ -108,7 +108,7 @@ impl World {
                 unreachable!("an embedded cluster: {error}")
             });
         }
-        let record = Record::new(keep_trace);
+        let record = Record::new(trace);
         let unmanaged = record.stream(Header {
             instance: "unmanaged".to_owned(),
             incarnation: "1".to_owned(),
@@ -211,10 +211,9 @@ impl World {
             let shared = self.ground.faults[side.index()].clone();
             let cluster = Arc::new(Faulty::with_control(cluster, shared));
             let own = self.ways[side.index()].clone();
-            Cluster::Backend(Arc::new(Brokers {
-                inner: Arc::new(Faulty::with_control(cluster, own)) as Arc<dyn Backend>,
-                fates: self.fates[side.index()].clone(),
-            }))
+            let cluster = Arc::new(Faulty::with_control(cluster, own));
+            let fates = self.fates[side.index()].clone();
+            Cluster::Backend(Arc::new(Layered::over(cluster, fates)))
         };
         let clusters = [cluster(Side::Source), cluster(Side::Target)];
         match Embedded::start(self.disk.open(), clusters, timing()).await {

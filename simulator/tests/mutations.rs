@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crossfade_simulator::{Fault, FaultSet, Mutation, Outcome, Run, Scenario, run};
+use crossfade_simulator::{Fault, FaultSet, Mutation, Outcome, Run, Scenario, Trace, run};
 
 /// So many seeds are enough to find any of them.
 const SEEDS: u64 = 16;
@@ -17,7 +17,7 @@ fn made(seed: u64, faults: FaultSet, mutation: Option<Mutation>, http: bool) -> 
         http,
         mutation,
     };
-    run(wanted, false)
+    run(wanted, Trace::Nothing)
 }
 
 /// Finds it, or fails. `faults`: those under which it shows, so that few seeds are enough.

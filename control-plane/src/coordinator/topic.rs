@@ -12,7 +12,7 @@ use super::{
     event::Config,
     facts::Facts,
     fingerprint::debug,
-    gate::{self, Gate, Limits, Scene, passed},
+    gate::{self, Gate, Limits, Scene},
     membership::{Membership, Timing},
     row::{Proved, Reopening, TopicRecord},
 };
@@ -115,7 +115,7 @@ impl Topic {
                 self.has_access(side, self.stage().access(side)) && !self.is_mixed(side)
             })
             && sealed_side(self.stage()).is_none_or(|side| self.is_proved(side))
-            && passed(&gate::of_instances(&self.record, members, now))
+            && gate::applied(&self.record, members, now)
     }
 
     /// Every gate of the next step, from the last look.
@@ -196,7 +196,7 @@ impl Topic {
         if self.access.contains(&None) {
             return look_again;
         }
-        let applied = passed(&gate::of_instances(&self.record, members, now));
+        let applied = gate::applied(&self.record, members, now);
         for side in Side::BOTH {
             let here = stage.access(side);
             let on_the_way = next.is_some_and(|next| self.has_access(side, next.access(side)));
@@ -235,7 +235,7 @@ impl Topic {
             return Next::Look;
         };
         let scene = self.scene(&self.record, members, facts, now);
-        if !passed(&gate::of_step(&scene, next)) {
+        if !gate::is_open(&scene, next) {
             return look_again;
         }
         for side in Side::BOTH {

@@ -77,8 +77,9 @@ impl Sum {
             self.pairs[1] += u64::from(both);
             if !both && let Scenario::Step(step) = done.run.scenario {
                 let [first, second] = step.faults.map(Fault::name);
-                self.untouched
-                    .push(format!("{} to {}: {first}, {second}", step.from, step.to));
+                let pair = format!("{} to {}: {first}, {second}", step.from, step.to);
+                eprintln!("not felt: {pair}");
+                self.untouched.push(pair);
             }
         }
         if !outcome.violations.is_empty() {
@@ -147,9 +148,6 @@ impl Sum {
         if self.pairs[0] > 0 {
             table("pairs of faults", self.pairs[0].to_string());
             table("pairs, both felt", self.pairs[1].to_string());
-        }
-        for line in &self.untouched {
-            println!("  not felt: {line}");
         }
         table("traces unlike", self.unlike.len().to_string());
         table("violations", self.failed.len().to_string());

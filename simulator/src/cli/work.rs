@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crossfade_simulator::{Outcome, Run, Scenario, Step, run};
+use crossfade_simulator::{Outcome, Run, Scenario, Step, Trace, run};
 
 use super::Args;
 
@@ -75,8 +75,13 @@ fn one(args: &Args, work: Work, sender: &mpsc::Sender<Done>) {
 }
 
 fn made(args: &Args, wanted: Run) -> Done {
-    let outcome = run(wanted, args.trace);
-    let unlike = args.twice && run(wanted, false).trace_hash != outcome.trace_hash;
+    let trace = match (args.trace, args.twice) {
+        (true, _) => Trace::Lines,
+        (false, true) => Trace::Hash,
+        (false, false) => Trace::Nothing,
+    };
+    let outcome = run(wanted, trace);
+    let unlike = args.twice && run(wanted, Trace::Hash).trace_hash != outcome.trace_hash;
     Done {
         run: wanted,
         outcome,

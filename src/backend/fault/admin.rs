@@ -1,11 +1,11 @@
-//! Administrative calls behind delays and stalls.
+//! The administrative calls, passed on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::control::FaultControl;
+use super::layer::{Layer, Layered};
 use crate::{
     BoxFuture,
     backend::{
@@ -16,27 +16,17 @@ use crate::{
     side::Access,
 };
 
-#[derive(Debug)]
-pub(super) struct FaultAdmin {
-    pub(super) inner: Arc<dyn BackendAdmin>,
-    pub(super) control: FaultControl,
-}
-
-impl FaultAdmin {
-    /// Makes `call` once the cluster answers.
+impl<L: Layer> Layered<L, dyn BackendAdmin> {
     fn then<'a, T: Send + 'a>(
         &'a self,
         operation: &'static str,
-        call: impl FnOnce(&'a dyn BackendAdmin) -> BoxFuture<'a, Result<T>> + Send + 'a,
+        call: impl FnOnce(&'a dyn BackendAdmin) -> BoxFuture<'a, Result<T>>,
     ) -> BoxFuture<'a, Result<T>> {
-        Box::pin(async move {
-            self.control.bounded_gate(operation).await?;
-            call(&*self.inner).await
-        })
+        self.layer.around(operation, call(&*self.inner))
     }
 }
 
-impl BackendAdmin for FaultAdmin {
+impl<L: Layer> BackendAdmin for Layered<L, dyn BackendAdmin> {
     fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
         self.then("brokers", |admin| admin.brokers())
     }
@@ -46,7 +36,10 @@ impl BackendAdmin for FaultAdmin {
     }
 
     fn topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<TopicDescription>>> {
-        self.then("topic", move |admin| admin.topic(topic))
+        Box::pin(async move {
+            let described = self.then("topic", |admin| admin.topic(topic)).await?;
+            Ok(described.map(|topic| self.layer.described(topic)))
+        })
     }
 
     fn create_topic<'a>(&'a self, topic: &'a str, queues: u32) -> BoxFuture<'a, Result<()>> {
@@ -91,9 +84,7 @@ impl BackendAdmin for FaultAdmin {
         settings: &'a TopicSettings,
         access: Access,
     ) -> BoxFuture<'a, Result<()>> {
-        self.then("set access", move |admin| {
-            admin.set_access(topic, settings, access)
-        })
+        self.layer.set_access(&self.inner, topic, settings, access)
     }
 
     fn commit_first_offsets<'a>(
@@ -113,8 +104,9 @@ impl BackendAdmin for FaultAdmin {
         group: &'a str,
         settings: &'a TopicSettings,
     ) -> BoxFuture<'a, Result<Backlog>> {
-        self.then("backlog", move |admin| {
-            admin.backlog(topic, group, settings)
+        Box::pin(async move {
+            let counting = self.then("backlog", |admin| admin.backlog(topic, group, settings));
+            Ok(self.layer.counted(counting.await?))
         })
     }
 
@@ -124,8 +116,12 @@ impl BackendAdmin for FaultAdmin {
         groups: &'a [Arc<str>],
         settings: &'a TopicSettings,
     ) -> BoxFuture<'a, Result<BTreeMap<Arc<str>, Backlog>>> {
-        self.then("backlog", move |admin| {
-            admin.backlogs(topic, groups, settings)
+        Box::pin(async move {
+            let counting = self.then("backlog", |admin| admin.backlogs(topic, groups, settings));
+            let counted = counting.await?.into_iter();
+            Ok(counted
+                .map(|(group, backlog)| (group, self.layer.counted(backlog)))
+                .collect())
         })
     }
 

@@ -2,15 +2,48 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use crossfade::{control::wire::Refused, stage::TopicPlan};
 use serde_json::json;
 
 use super::{
     super::{
-        membership::{Membership, Standing},
+        membership::{Member, Membership, Standing},
         row::TopicRecord,
     },
     Code, Gate, Scene,
 };
+
+/// Where an instance is with the plan in force.
+enum Stand {
+    Applied,
+    Behind,
+    Lost,
+    Harmless,
+}
+
+fn stand(member: &Member, plan: &TopicPlan, members: &Membership, now: Duration) -> Stand {
+    match member.standing(&members.timing, now) {
+        Standing::Live if member.acked(&plan.topic) == Some(plan.revision) => Stand::Applied,
+        Standing::Live => Stand::Behind,
+        Standing::Lost => Stand::Lost,
+        Standing::Harmless => Stand::Harmless,
+    }
+}
+
+/// Why it acts by another plan.
+fn refusals<'a>(member: &'a Member, plan: &TopicPlan) -> impl Iterator<Item = &'a Refused> {
+    let refused = member.refused.iter();
+    refused.filter(|refusal| refusal.topic == plan.topic)
+}
+
+/// Whether all of [`gates`] are passed.
+pub(super) fn applied(row: &TopicRecord, members: &Membership, now: Duration) -> bool {
+    members.of_topic(&row.plan.topic).all(|member| {
+        let stand = stand(member, &row.plan, members, now);
+        let passes = matches!(stand, Stand::Applied | Stand::Harmless);
+        passes && refusals(member, &row.plan).next().is_none()
+    })
+}
 
 pub(super) fn gates(row: &TopicRecord, members: &Membership, now: Duration) -> Vec<Gate> {
     let plan = &row.plan;
@@ -19,16 +52,13 @@ pub(super) fn gates(row: &TopicRecord, members: &Membership, now: Duration) -> V
     let mut refused = Vec::new();
     let mut acked = 0_usize;
     for member in members.of_topic(&plan.topic) {
-        match member.standing(&members.timing, now) {
-            Standing::Live if member.acked(&plan.topic) == Some(plan.revision) => acked += 1,
-            Standing::Live => waiting.push(member.name()),
-            Standing::Lost => lost.push(member.name()),
-            Standing::Harmless => {}
+        match stand(member, plan, members, now) {
+            Stand::Applied => acked += 1,
+            Stand::Behind => waiting.push(member.name()),
+            Stand::Lost => lost.push(member.name()),
+            Stand::Harmless => {}
         }
-        let refusals = member
-            .refused
-            .iter()
-            .filter(|refusal| refusal.topic == plan.topic);
+        let refusals = refusals(member, plan);
         refused.extend(refusals.map(|refusal| format!("{}: {}", member.name(), refusal.reason)));
     }
     let live = acked + waiting.len();

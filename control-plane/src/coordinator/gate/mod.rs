@@ -116,22 +116,34 @@ pub(super) fn of_instances(row: &TopicRecord, members: &Membership, now: Duratio
     instances::gates(row, members, now)
 }
 
+/// Whether all of these are passed; decided after each event, so without their sentences.
+pub(super) fn applied(row: &TopicRecord, members: &Membership, now: Duration) -> bool {
+    instances::applied(row, members, now)
+}
+
 /// The gates of the step from the topic's stage to `next` that a look at the brokers decides, with the overrides in force.
 pub(super) fn of_step(scene: &Scene<'_>, next: Stage) -> Vec<Gate> {
+    judged(scene, next).collect()
+}
+
+/// Whether all of these are passed; those behind the first that is not are not looked at.
+pub(super) fn is_open(scene: &Scene<'_>, next: Stage) -> bool {
+    !judged(scene, next).any(|gate| gate.blocks())
+}
+
+fn judged(scene: &Scene<'_>, next: Stage) -> impl Iterator<Item = Gate> {
     let codes = Code::of_step(scene.row.plan.stage, next);
     let gates = codes.iter().map(|code| gate(*code, scene));
-    gates
-        .map(|mut gate| {
-            if !gate.passed {
-                let overrides = scene.row.overrides.iter();
-                gate.overridden = overrides.clone().find(|one| one.covers(&gate)).cloned();
-                if gate.overridden.is_none() && overrides.clone().any(|one| one.gate == gate.code) {
-                    gate.message += " (the override accepted less than this: give it again)";
-                }
+    gates.map(|mut gate| {
+        if !gate.passed {
+            let overrides = scene.row.overrides.iter();
+            gate.overridden = overrides.clone().find(|one| one.covers(&gate)).cloned();
+            if gate.overridden.is_none() && overrides.clone().any(|one| one.gate == gate.code) {
+                gate.message += " (the override accepted less than this: give it again)";
             }
-            gate
-        })
-        .collect()
+        }
+        gate
+    })
 }
 
 fn gate(code: Code, scene: &Scene<'_>) -> Gate {

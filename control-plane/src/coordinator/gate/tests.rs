@@ -133,7 +133,10 @@ impl Cast {
     fn gates(&self, next: Stage) -> Vec<Gate> {
         self.judge(|scene| {
             let mut gates = of_instances(scene.row, scene.members, scene.now);
-            gates.extend(of_step(scene, next));
+            assert_eq!(applied(scene.row, scene.members, scene.now), passed(&gates));
+            let step = of_step(scene, next);
+            assert_eq!(is_open(scene, next), passed(&step));
+            gates.extend(step);
             gates
         })
     }
