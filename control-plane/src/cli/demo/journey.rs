@@ -3,8 +3,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crossfade::{
-    Revision,
-    backend::{Backend, registry},
+    Revision, Side,
+    backend::{
+        Backend,
+        registry::{self, OpenOptions},
+    },
     dedup::{MemoryDedup, MemoryDedupOptions},
     stage::{Stage, Weight},
 };
@@ -18,7 +21,7 @@ use super::{
     progress::Progress,
     report::{LegReport, Report},
 };
-use crate::cli::serve::stop_signal;
+use crate::cli::{credentials::CredentialFiles, serve::stop_signal};
 use crate::{Operator, ServeOptions, Server, coordinator::Timing};
 
 /// Share of the writes that goes to the target in `DualWrite`.
@@ -75,6 +78,7 @@ struct StageSet {
     group: String,
     clusters: [Arc<dyn Backend>; 2],
     addresses: [String; 2],
+    credentials: CredentialFiles,
     store: PathBuf,
     server: Option<Server>,
     listen: String,
@@ -95,17 +99,23 @@ impl StageSet {
             ],
         };
         let client_id = format!("crossfade-demo-setup-{id}");
-        let open = async |address: &String| {
-            let opened = registry::open(address, &client_id).await;
+        let open = async |side: Side| {
+            let address = &addresses[side.index()];
+            let options = OpenOptions {
+                security: args.credentials.security(side),
+                ..OpenOptions::default()
+            };
+            let opened = registry::open_with(address, &client_id, &options).await;
             opened.map_err(|error| format!("{address}: {error}"))
         };
-        let clusters = [open(&addresses[0]).await?, open(&addresses[1]).await?];
+        let clusters = [open(Side::Source).await?, open(Side::Target).await?];
         let store = std::env::temp_dir().join(format!("crossfade-demo-{id}.db"));
         let mut stage_set = StageSet {
             topic,
             group,
             clusters,
             addresses,
+            credentials: args.credentials.clone(),
             store,
             server: None,
             listen: "127.0.0.1:0".into(),
@@ -141,11 +151,15 @@ impl StageSet {
             margin: Duration::from_secs(1),
             ..Timing::default()
         };
+        let cluster = |side: Side| {
+            let address = self.addresses[side.index()].clone();
+            self.credentials.cluster(side, address)
+        };
         let options = ServeOptions {
             listen: self.listen.clone(),
             store: format!("sqlite://{}", self.store.display()),
             timing,
-            ..ServeOptions::in_memory(&self.addresses[0], &self.addresses[1])
+            ..ServeOptions::new(cluster(Side::Source), cluster(Side::Target))
         };
         let server = Server::start(options).await?;
         self.listen = server.url().trim_start_matches("http://").to_owned();
@@ -179,6 +193,7 @@ impl StageSet {
             topic: self.topic.clone(),
             group: self.group.clone(),
             seed: args.seed,
+            settings: args.credentials.settings(),
             dedup: Arc::new(MemoryDedup::new(MemoryDedupOptions {
                 max_keys: usize::try_from(args.messages)
                     .unwrap_or(usize::MAX)
