@@ -7,7 +7,7 @@ use std::{
 
 /// From the top; the longest matching name counts. What stands in one row may name each other.
 const LAYERS: &[&[&str]] = &[
-    &["side", "error", "message", "clock"],
+    &["side", "error", "message", "clock", "secret"],
     &["stage", "control::wire"],
     &["metrics", "backend", "control", "dedup"],
     &[

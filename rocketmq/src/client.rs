@@ -12,12 +12,15 @@ use tokio::{task::AbortHandle, time::Instant};
 use crate::{
     codes::{request, response},
     connection::{Listener, expect_success},
+    credentials::CredentialsSource,
     error::{Error, ErrorKind, Result},
     frame::{Command, DEFAULT_MAX_FRAME_BYTES, Request},
     heartbeat::Registry,
     name_server::NameServers,
     pool::Pool,
     route::{ClusterInfo, TopicRoute},
+    signing::Signing,
+    tls::{Tls, TlsOptions},
 };
 
 /// How a [`Client`] behaves.
@@ -38,6 +41,10 @@ pub struct ClientOptions {
     pub heartbeat: Duration,
     /// Larger frames end the connection. Default [`DEFAULT_MAX_FRAME_BYTES`].
     pub max_frame_bytes: usize,
+    /// Who signs the requests, those to name servers as well. Default: nobody.
+    pub credentials: Option<Arc<dyn CredentialsSource>>,
+    /// TLS for every connection. Default: none.
+    pub tls: Option<TlsOptions>,
 }
 
 impl ClientOptions {
@@ -55,6 +62,8 @@ impl ClientOptions {
             route_refresh: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             max_frame_bytes: DEFAULT_MAX_FRAME_BYTES,
+            credentials: None,
+            tls: None,
         }
     }
 }
@@ -93,10 +102,11 @@ pub(crate) struct Routed {
 }
 
 impl Client {
-    /// A client; nothing is connected before it is needed. Must be called inside a tokio runtime.
+    /// A client; nothing is connected before it is needed. Must be called inside a tokio runtime. Reads the files of credentials and certificates.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a name server that is no `host:port` or an empty client id.
+    /// [`ErrorKind::InvalidInput`] for a name server that is no `host:port`, an empty client id, or a file of certificates that cannot be used;
+    /// [`ErrorKind::Unsupported`] for TLS in a build without the feature `tls`; as [`CredentialsSource::read`].
     pub fn new(options: ClientOptions) -> Result<Client> {
         if options.client_id.is_empty() {
             return Err(Error::new(
@@ -105,6 +115,9 @@ impl Client {
             ));
         }
         let name_servers = NameServers::new(&options.name_servers)?;
+        let source = options.credentials.clone();
+        let signing = source.map(Signing::new).transpose()?;
+        let tls = options.tls.as_ref().map(Tls::new).transpose()?;
         let registry = Arc::new(Registry::default());
         let inner = Arc::new(Inner {
             client_id: options.client_id.as_str().into(),
@@ -112,6 +125,8 @@ impl Client {
             pool: Pool::new(
                 options.connect_timeout,
                 options.max_frame_bytes,
+                signing,
+                tls,
                 Arc::new(Inbound(Arc::clone(&registry))),
             ),
             topics: Mutex::default(),
@@ -188,7 +203,7 @@ impl Client {
             }
         };
         let left = timeout.saturating_sub(begun.elapsed());
-        connection.invoke(request, left).await
+        self.inner.pool.invoke(&connection, request, left).await
     }
 
     /// [`Self::invoke`] within the client's own timeout; an answer other than success is an error. `operation` names the call in it.
@@ -204,17 +219,18 @@ impl Client {
         operation: &str,
         request: Request,
     ) -> Result<Command> {
+        let code = request.code();
         let command = self
             .invoke(address, request, self.inner.options.request_timeout)
             .await?;
-        expect_success(command, address, operation)
+        expect_success(command, address, operation).map_err(|error| error.with_right(code))
     }
 
     /// Hands a request that wants no answer to the connection, if there is one.
     pub(crate) fn oneway(&self, address: &str, request: Request) {
         if let Some(connection) = self.inner.pool.existing(address) {
             // A connection that has just ended: the broker knows already.
-            let _ = connection.oneway(request);
+            let _ = self.inner.pool.oneway(&connection, request);
         }
     }
 

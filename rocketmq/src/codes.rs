@@ -25,6 +25,11 @@ pub mod request {
     pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
     pub const GET_ALL_CONSUMER_OFFSET: i32 = 43;
     pub const GET_ALL_DELAY_OFFSET: i32 = 45;
+    /// 4.9, as the three after it; 5.3 and later have `AUTH_...` instead.
+    pub const UPDATE_AND_CREATE_ACL_CONFIG: i32 = 50;
+    pub const DELETE_ACL_CONFIG: i32 = 51;
+    pub const GET_BROKER_CLUSTER_ACL_INFO: i32 = 52;
+    pub const GET_BROKER_CLUSTER_ACL_CONFIG: i32 = 54;
     pub const GET_TIMER_CHECK_POINT: i32 = 60;
     pub const GET_TIMER_METRICS: i32 = 61;
     pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
@@ -50,6 +55,16 @@ pub mod request {
     pub const GET_TOPIC_CONFIG: i32 = 351;
     pub const GET_SUBSCRIPTIONGROUP_CONFIG: i32 = 352;
     pub const GET_ALL_MESSAGE_REQUEST_MODE: i32 = 402;
+    pub const AUTH_CREATE_USER: i32 = 3001;
+    pub const AUTH_UPDATE_USER: i32 = 3002;
+    pub const AUTH_DELETE_USER: i32 = 3003;
+    pub const AUTH_GET_USER: i32 = 3004;
+    pub const AUTH_LIST_USER: i32 = 3005;
+    pub const AUTH_CREATE_ACL: i32 = 3006;
+    pub const AUTH_UPDATE_ACL: i32 = 3007;
+    pub const AUTH_DELETE_ACL: i32 = 3008;
+    pub const AUTH_GET_ACL: i32 = 3009;
+    pub const AUTH_LIST_ACL: i32 = 3010;
 }
 
 /// What a response says.
@@ -75,12 +90,10 @@ pub mod response {
     pub const SUBSCRIPTION_NOT_LATEST: i32 = 25;
     pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
     pub const INVALID_PARAMETER: i32 = 29;
-    /// 4.9's ACL plug-in.
-    pub const ACL_DENIED_4: i32 = 50;
     pub const CONSUMER_NOT_ONLINE: i32 = 206;
+    pub const UPDATE_AND_CREATE_ACL_CONFIG_FAILED: i32 = 209;
+    pub const DELETE_ACL_CONFIG_FAILED: i32 = 210;
     pub const FLOW_CONTROL: i32 = 215;
-    /// 5.x's ACL 2.0.
-    pub const ACL_DENIED_5: i32 = 3007;
 }
 
 /// Permissions of a topic.
@@ -113,16 +126,110 @@ pub mod pull_flag {
 /// The kind of error that a response code stands for. 4.9 says much by [`response::SYSTEM_ERROR`] and its remark alone.
 pub(crate) fn kind_of(code: i32, remark: &str) -> ErrorKind {
     match code {
-        response::SYSTEM_ERROR if remark.contains("AclException") => ErrorKind::PermissionDenied,
+        _ if denial(code, remark).is_some() => ErrorKind::PermissionDenied,
         response::SYSTEM_BUSY | response::FLOW_CONTROL => ErrorKind::Throttled,
         response::REQUEST_CODE_NOT_SUPPORTED | response::VERSION_NOT_SUPPORTED => {
             ErrorKind::Unsupported
         }
         response::SERVICE_NOT_AVAILABLE => ErrorKind::Unavailable,
-        response::NO_PERMISSION | response::ACL_DENIED_4 | response::ACL_DENIED_5 => {
-            ErrorKind::PermissionDenied
-        }
+        response::NO_PERMISSION => ErrorKind::PermissionDenied,
         response::TOPIC_NOT_EXIST => ErrorKind::TopicNotFound,
         _ => ErrorKind::Broker,
+    }
+}
+
+/// Why access control turned a request away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Denial {
+    /// The request was not signed.
+    Unsigned,
+    /// The user is unknown, disabled, or signs with another key.
+    Credentials,
+    /// The user is known, and may not do this.
+    Right,
+}
+
+/// Brokers say it in words alone: 4.9 by [`response::SYSTEM_ERROR`] (`PlainPermissionManager.java`), 5.x by [`response::NO_PERMISSION`]
+/// (`DefaultAuthenticationHandler.java`, `AclAuthorizationHandler.java`).
+pub(crate) fn denial(code: i32, remark: &str) -> Option<Denial> {
+    const UNSIGNED: [&str; 2] = ["No accessKey is configured", "username cannot be null"];
+    const CREDENTIALS: [&str; 8] = [
+        "No acl config for",
+        "No PlainAccessResource for",
+        "Check signature failed",
+        "check signature failed",
+        "is not found.",
+        " not found.",
+        "is disabled.",
+        "Authentication failed",
+    ];
+    let old = code == response::SYSTEM_ERROR && remark.contains("AclException");
+    // The same code says that a topic's permission has no write: that is no matter of users.
+    let new = code == response::NO_PERMISSION && !remark.contains("is forbidden");
+    if !old && !new {
+        None
+    } else if UNSIGNED.iter().any(|words| remark.contains(words)) {
+        Some(Denial::Unsigned)
+    } else if CREDENTIALS.iter().any(|words| remark.contains(words)) {
+        Some(Denial::Credentials)
+    } else {
+        Some(Denial::Right)
+    }
+}
+
+/// The right that a request takes, in the words of the brokers' own rules.
+pub(crate) fn right(request_code: i32) -> &'static str {
+    match request_code {
+        request::SEND_MESSAGE_V2 => "PUB on the topic",
+        request::PULL_MESSAGE | request::HEART_BEAT | request::UPDATE_CONSUMER_OFFSET => {
+            "SUB on the topic and on the group"
+        }
+        request::QUERY_CONSUMER_OFFSET => "SUB on the topic and on the group (5.x: or GET)",
+        request::CONSUMER_SEND_MSG_BACK
+        | request::GET_CONSUMER_LIST_BY_GROUP
+        | request::UNREGISTER_CLIENT => "SUB on the group",
+        request::UPDATE_AND_CREATE_TOPIC | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
+            "admin = true on 4.9, CREATE and UPDATE on it on 5.x"
+        }
+        request::DELETE_TOPIC_IN_BROKER | request::DELETE_SUBSCRIPTIONGROUP => {
+            "admin = true on 4.9, DELETE on it on 5.x"
+        }
+        request::UPDATE_AND_CREATE_ACL_CONFIG
+        | request::DELETE_ACL_CONFIG
+        | request::AUTH_CREATE_USER..=request::AUTH_LIST_ACL => {
+            "that of an administrator: on 5.x GET and UPDATE on the cluster"
+        }
+        _ => "on 5.x GET on it, or a super user's",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_by_access_control_are_told_apart() {
+        use Denial::{Credentials, Right, Unsigned};
+        let old = |what: &str| {
+            format!(
+                "org.apache.rocketmq.acl.common.AclException: {what}, org.apache.rocketmq.acl.plain.PlainPermissionManager.validate(PlainPermissionManager.java:1)"
+            )
+        };
+        for (code, remark, denial) in [
+            (1, old("No accessKey is configured"), Some(Unsigned)),
+            (1, old("No acl config for reader"), Some(Credentials)),
+            (1, old("Check signature failed for accessKey=reader"), Some(Credentials)),
+            (1, old("No default permission for topic:orders"), Some(Right)),
+            (1, old("Need admin permission for request code=17, but accessKey=reader is not"), Some(Right)),
+            (16, "username cannot be null.".into(), Some(Unsigned)),
+            (16, "User:reader is not found.".into(), Some(Credentials)),
+            (16, "User:reader is disabled.".into(), Some(Credentials)),
+            (16, "check signature failed.".into(), Some(Credentials)),
+            (16, "User:reader has no permission to access Topic:orders from 10.0.0.1, no matched policies.".into(), Some(Right)),
+            (16, "the broker[10.0.0.1] sending message is forbidden".into(), None),
+            (1, "the queue is not found.".into(), None),
+        ] {
+            assert_eq!(super::denial(code, &remark), denial, "{remark}");
+        }
     }
 }

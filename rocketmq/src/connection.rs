@@ -16,10 +16,6 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
     sync::{Notify, Semaphore, oneshot},
     task::AbortHandle,
     time::{Instant, timeout, timeout_at},
@@ -29,6 +25,8 @@ use crate::{
     codes,
     error::{Error, ErrorKind, Persisted, Result},
     frame::{self, Command, Request},
+    stream::{self, ReadHalf, WriteHalf},
+    tls::Tls,
 };
 
 /// Requests that may wait for their answers on one connection; further ones wait for a place.
@@ -88,30 +86,17 @@ impl Connection {
         address: &Arc<str>,
         connect_timeout: Duration,
         max_frame_bytes: usize,
+        tls: Option<&Tls>,
         listener: Arc<dyn Listener>,
     ) -> Result<Connection> {
-        let connected = timeout(connect_timeout, TcpStream::connect(&**address)).await;
-        let stream = match connected {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(source)) => {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    format!("cannot connect: {source}"),
-                )
-                .with_address(address)
-                .with_source(source));
-            }
-            Err(_) => {
-                return Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!("cannot connect within {connect_timeout:?}"),
-                )
-                .with_address(address));
-            }
-        };
-        // A small request must not wait for the answer to the one before it.
-        let _ = stream.set_nodelay(true);
-        let (read, write) = stream.into_split();
+        let connected = timeout(connect_timeout, stream::connect(address, tls)).await;
+        let connected = connected.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("cannot connect within {connect_timeout:?}"),
+            ))
+        });
+        let (read, write) = connected.map_err(|error| error.with_address(address))?;
         let shared = Arc::new(Shared {
             address: Arc::clone(address),
             state: Mutex::default(),
@@ -296,18 +281,24 @@ impl Shared {
 
     async fn read(
         self: Arc<Self>,
-        mut stream: OwnedReadHalf,
+        mut stream: ReadHalf,
         max_frame_bytes: usize,
         listener: Arc<dyn Listener>,
     ) {
         let mut buffer = BytesMut::with_capacity(64 << 10);
+        let mut silent = true;
         let (kind, reason) = 'stream: loop {
             if buffer.capacity() - buffer.len() < 8 << 10 {
                 buffer.reserve(64 << 10);
             }
             match stream.read_buf(&mut buffer).await {
+                Ok(0) if silent => {
+                    let why =
+                        "the peer closed it without a word: is it a broker, and does it want TLS?";
+                    break (ErrorKind::Unavailable, why.to_owned());
+                }
                 Ok(0) => break (ErrorKind::Unavailable, "the peer closed it".to_owned()),
-                Ok(_) => {}
+                Ok(_) => silent = false,
                 Err(error) => break (ErrorKind::Unavailable, error.to_string()),
             }
             let elapsed = self.started.elapsed().as_millis();
@@ -348,7 +339,7 @@ impl Shared {
         }
     }
 
-    async fn write(self: Arc<Self>, mut stream: OwnedWriteHalf) {
+    async fn write(self: Arc<Self>, mut stream: WriteHalf) {
         let mut buffer = BytesMut::with_capacity(16 << 10);
         loop {
             let ended = {
@@ -378,11 +369,15 @@ impl Shared {
     /// Once the connection has `ended` nobody reads answers any more: one bounded try is left, also of a write that was begun before.
     async fn write_all(
         &self,
-        stream: &mut OwnedWriteHalf,
+        stream: &mut WriteHalf,
         bytes: &[u8],
         mut ended: bool,
     ) -> io::Result<()> {
-        let write = stream.write_all(bytes);
+        let write = async {
+            stream.write_all(bytes).await?;
+            // TLS may hold the last of it back.
+            stream.flush().await
+        };
         tokio::pin!(write);
         while !ended {
             tokio::select! {

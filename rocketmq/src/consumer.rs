@@ -172,15 +172,20 @@ impl Consumer {
         match tokio::time::timeout(LONGEST, self.inbox.ready()).await {
             Ok(ready) => ready,
             Err(_) => {
-                let why = self.group.group().last_failure();
+                let failure = self.group.group().last_failure();
+                // What others than access control say may pass.
+                let denied = ErrorKind::PermissionDenied;
+                let (kind, why) = match failure {
+                    Some((kind, why)) if kind == denied => (kind, why),
+                    Some((_, why)) => (ErrorKind::Unavailable, why),
+                    None => (ErrorKind::Unavailable, "no broker has said why".to_owned()),
+                };
                 Err(Error::new(
-                    ErrorKind::Unavailable,
+                    kind,
                     format!(
-                        "no assignment of topic {} in group {} within {LONGEST:?}{}{}",
+                        "no assignment of topic {} in group {} within {LONGEST:?}: {why}",
                         self.topic(),
                         self.group(),
-                        if why.is_some() { ": " } else { "" },
-                        why.unwrap_or_default()
                     ),
                 ))
             }

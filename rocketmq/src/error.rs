@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
+use crate::codes::{self, Denial};
+
 /// What the fallible functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -58,6 +60,8 @@ struct Inner {
     persisted: Persisted,
     address: Option<Arc<str>>,
     code: Option<i32>,
+    /// And nobody has said yet which.
+    lacks_right: bool,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -72,6 +76,7 @@ impl Error {
                 persisted: Persisted::No,
                 address: None,
                 code: None,
+                lacks_right: false,
                 message: message.into(),
                 source: None,
             }),
@@ -85,11 +90,24 @@ impl Error {
         let remark = remark
             .and_then(|text| text.lines().next())
             .unwrap_or("no remark");
-        let mut error = Error::new(
-            crate::codes::kind_of(code, remark),
-            format!("{operation} was refused with code {code}: {remark}"),
-        );
+        let denial = codes::denial(code, remark);
+        let words = match denial {
+            Some(Denial::Unsigned) => {
+                format!(
+                    "{operation} was refused: the cluster wants signed requests, and no access key is set ({remark})"
+                )
+            }
+            Some(Denial::Credentials) => {
+                format!("{operation} was refused: wrong access key or secret key ({remark})")
+            }
+            Some(Denial::Right) => {
+                format!("{operation} was refused: the user lacks a right ({remark})")
+            }
+            None => format!("{operation} was refused with code {code}: {remark}"),
+        };
+        let mut error = Error::new(codes::kind_of(code, remark), words);
         error.inner.code = Some(code);
+        error.inner.lacks_right = denial == Some(Denial::Right);
         error
     }
 
@@ -97,6 +115,16 @@ impl Error {
     #[must_use]
     pub fn with_context(mut self, context: &str) -> Self {
         self.inner.message = format!("{context}: {}", self.inner.message);
+        self
+    }
+
+    /// Says which right a request of this code takes, if that is what is missing.
+    pub(crate) fn with_right(mut self, request_code: i32) -> Self {
+        if std::mem::take(&mut self.inner.lacks_right) {
+            let right = codes::right(request_code);
+            self.inner.message.push_str("; it takes the right ");
+            self.inner.message.push_str(right);
+        }
         self
     }
 

@@ -14,20 +14,26 @@ pub mod route;
 mod client;
 mod connection;
 mod consumer;
+mod credentials;
 mod error;
 mod heartbeat;
 mod name_server;
 mod pool;
 mod producer;
+mod signing;
+mod stream;
 #[cfg(test)]
 mod test_peer;
+mod tls;
 mod together;
 
 pub use admin::Admin;
 pub use client::{Client, ClientOptions};
 pub use consumer::{Consumer, ConsumerOptions, Delivery, Token, Unreadable};
+pub use credentials::{Credentials, CredentialsSource};
 pub use error::{Error, ErrorKind, Persisted, Result};
 pub use frame::{Command, Fields, Request};
 pub use message::{DelayLevel, Message, ReceivedMessage};
 pub use producer::{Producer, ProducerOptions, SendResult, StoreStatus};
 pub use route::{Broker, BrokerQueues, ClusterInfo, MessageQueue, TopicRoute};
+pub use tls::{TlsOptions, Trust};

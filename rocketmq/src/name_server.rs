@@ -102,7 +102,7 @@ async fn ask(
         )
         .with_address(address)
     };
-    match connection.invoke(request, timeout).await {
+    match pool.invoke(&connection, request, timeout).await {
         Ok(command) if command.code == response::REQUEST_CODE_NOT_SUPPORTED => {
             Err(stranger("it does not know the request (a broker?)"))
         }

@@ -16,6 +16,9 @@ use tokio::time::Instant;
 use crate::{
     connection::{Connection, Listener},
     error::{Error, ErrorKind, Result},
+    frame::{Command, Request},
+    signing::Signing,
+    tls::Tls,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -24,6 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct Pool {
     connect_timeout: Duration,
     max_frame_bytes: usize,
+    signing: Option<Signing>,
+    tls: Option<Tls>,
     listener: Arc<dyn Listener>,
     slots: RwLock<HashMap<Arc<str>, Arc<Slot>>>,
     closed: AtomicBool,
@@ -47,11 +52,15 @@ impl Pool {
     pub(crate) fn new(
         connect_timeout: Duration,
         max_frame_bytes: usize,
+        signing: Option<Signing>,
+        tls: Option<Tls>,
         listener: Arc<dyn Listener>,
     ) -> Pool {
         Pool {
             connect_timeout,
             max_frame_bytes,
+            signing,
+            tls,
             listener,
             slots: RwLock::default(),
             closed: AtomicBool::new(false),
@@ -92,6 +101,7 @@ impl Pool {
             address,
             self.connect_timeout,
             self.max_frame_bytes,
+            self.tls.as_ref(),
             Arc::clone(&self.listener),
         )
         .await;
@@ -120,6 +130,36 @@ impl Pool {
                 Err(error)
             }
         }
+    }
+
+    /// [`Connection::invoke`], signed where requests are.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
+    pub(crate) async fn invoke(
+        &self,
+        connection: &Connection,
+        request: Request,
+        wait: Duration,
+    ) -> Result<Command> {
+        match &self.signing {
+            None => connection.invoke(request, wait).await,
+            Some(signing) => signing.invoke(connection, request, wait).await,
+        }
+    }
+
+    /// [`Connection::oneway`], signed where requests are.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn oneway(&self, connection: &Connection, mut request: Request) -> Result<()> {
+        if let Some(signing) = &self.signing {
+            signing.sign(&mut request);
+        }
+        connection.oneway(request)
     }
 
     /// Closes every connection; there will be no new ones.

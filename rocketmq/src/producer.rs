@@ -201,7 +201,8 @@ impl Producer {
             response::FLUSH_SLAVE_TIMEOUT => StoreStatus::FlushSlaveTimeout,
             response::SLAVE_NOT_AVAILABLE => StoreStatus::SlaveNotAvailable,
             code => {
-                return Err(refusal(code, command.remark.as_deref()).with_address(address));
+                return Err(refusal(&self.entry.topic, code, command.remark.as_deref())
+                    .with_address(address));
             }
         };
         // Stored, whatever is missing in the rest of the answer.
@@ -258,9 +259,10 @@ impl fmt::Debug for Producer {
 }
 
 /// A refused send. 4.9 uses code 1 for what 5.x has codes for, and for its own failures, after which nobody knows what was stored.
-fn refusal(code: i32, remark: Option<&str>) -> Error {
+fn refusal(topic: &str, code: i32, remark: Option<&str>) -> Error {
     let text = remark.unwrap_or_default();
-    let error = Error::refused("the send", code, remark);
+    let error = Error::refused(&format!("the send to topic {topic}"), code, remark)
+        .with_right(request::SEND_MESSAGE_V2);
     match code {
         response::SYSTEM_ERROR | response::INVALID_PARAMETER if is_illegal_queue(text) => {
             error.with_kind(ErrorKind::Sealed)
@@ -321,7 +323,7 @@ mod tests {
             ),
             (
                 1,
-                "AclException: No accessKey is configured",
+                "org.apache.rocketmq.acl.common.AclException: No accessKey is configured, x",
                 PermissionDenied,
                 No,
             ),
@@ -329,7 +331,7 @@ mod tests {
             (1, "UNKNOWN_ERROR", Broker, Maybe),
             (1, "java.lang.NullPointerException", Broker, Maybe),
         ] {
-            let error = refusal(code, Some(remark));
+            let error = refusal("t", code, Some(remark));
             assert_eq!(
                 (error.kind(), error.persisted()),
                 (kind, persisted),

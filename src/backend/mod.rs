@@ -13,6 +13,7 @@ pub mod memory;
 pub mod registry;
 #[cfg(feature = "rocketmq")]
 pub mod rocketmq;
+pub mod security;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

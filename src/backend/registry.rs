@@ -2,11 +2,29 @@
 
 use std::sync::Arc;
 
-use super::{Backend, address::Address};
+use super::{Backend, address::Address, security::Security};
 use crate::error::{Error, ErrorKind, Result};
 
 /// RocketMQ brokers' own default (`maxMessageSize`): 4 MiB.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 4 << 20;
+
+/// What an address does not say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenOptions {
+    /// The largest body that this client sends; the brokers' own limit holds besides. An embedded cluster that is made by this call gets it as its own.
+    pub max_body_bytes: usize,
+    /// Credentials and TLS; an embedded cluster has neither.
+    pub security: Security,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            max_body_bytes: DEFAULT_MAX_BODY_BYTES,
+            security: Security::default(),
+        }
+    }
+}
 
 /// Connects to the cluster at `address` (see [`Address`]) under `client_id`, the id that the brokers will list.
 ///
@@ -17,14 +35,13 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 4 << 20;
 /// # Cancellation
 /// Leaves nothing behind.
 pub async fn open(address: &str, client_id: &str) -> Result<Arc<dyn Backend>> {
-    open_with(address, client_id, DEFAULT_MAX_BODY_BYTES).await
+    open_with(address, client_id, &OpenOptions::default()).await
 }
 
-/// [`open`] with the largest body that this client sends; the brokers' own limit holds besides. An embedded cluster that is made by this call gets it
-/// as its own.
+/// [`open`] with credentials, and other limits.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`]; `InvalidConfig` for credentials or files that cannot be used.
 ///
 /// # Cancellation
 /// Leaves nothing behind.
@@ -35,7 +52,7 @@ pub async fn open(address: &str, client_id: &str) -> Result<Arc<dyn Backend>> {
 pub async fn open_with(
     address: &str,
     client_id: &str,
-    max_body_bytes: usize,
+    options: &OpenOptions,
 ) -> Result<Arc<dyn Backend>> {
     check_client_id(client_id)?;
     let address: Address = address.parse()?;
@@ -44,14 +61,20 @@ pub async fn open_with(
         Address::Memory(address) => {
             let config = super::memory::MemoryConfig {
                 auto_create_topics: address.auto_create,
-                max_body_bytes,
+                max_body_bytes: options.max_body_bytes,
                 ..Default::default()
             };
             Ok(super::memory::MemoryCluster::named_or(&address.name, config).backend(client_id))
         }
         #[cfg(feature = "rocketmq")]
         Address::Rocketmq(address) => {
-            super::rocketmq::RocketmqBackend::connect(&address, client_id, max_body_bytes).await
+            super::rocketmq::RocketmqBackend::connect(
+                &address,
+                client_id,
+                options.max_body_bytes,
+                &options.security,
+            )
+            .await
         }
         #[cfg(not(all(feature = "memory", feature = "rocketmq")))]
         address => Err(Error::new(

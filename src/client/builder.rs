@@ -154,8 +154,13 @@ impl ClientBuilder {
         };
         let last_known = plan_store.map(|store| LastKnown::new(store, &instance));
         let addresses = [config.source_address.clone(), config.target_address.clone()];
+        let securities = [
+            config.source_security.clone(),
+            config.target_security.clone(),
+        ];
         let mut one = Side::BOTH.map(|side| One {
             address: addresses[side.index()].clone(),
+            security: securities[side.index()].clone(),
             client_id: format!("{instance}@{}@{side}", &incarnation[..8]),
             backend: OnceCell::new(),
         });

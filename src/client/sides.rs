@@ -6,7 +6,11 @@ use tokio::sync::OnceCell;
 
 use crate::{
     BoxFuture,
-    backend::{Backend, Backends, registry},
+    backend::{
+        Backend, Backends,
+        registry::{self, OpenOptions},
+        security::Security,
+    },
     control::Session,
     error::{Error, ErrorKind, Result},
     side::Side,
@@ -24,6 +28,7 @@ pub(super) struct Sides {
 pub(super) struct One {
     /// From code or configuration; wins over what comes with the plans.
     pub(super) address: Option<String>,
+    pub(super) security: Security,
     pub(super) client_id: String,
     pub(super) backend: OnceCell<Arc<dyn Backend>>,
 }
@@ -60,7 +65,11 @@ impl Sides {
                 )
             })?;
             tracing::info!(%side, client_id = one.client_id, "connecting");
-            registry::open_with(&address, &one.client_id, self.max_body_bytes).await
+            let options = OpenOptions {
+                max_body_bytes: self.max_body_bytes,
+                security: one.security.clone(),
+            };
+            registry::open_with(&address, &one.client_id, &options).await
         });
         backend
             .await

@@ -1,11 +1,15 @@
 //! One row per key.
 
+mod security;
+
 use std::{path::Path, time::Duration};
 
+use self::security::{SOURCE, TARGET};
 use super::{Config, Secret, value};
 use crate::control::wire::LeaseMode;
 
 /// One key.
+#[derive(Clone, Copy)]
 pub struct Key {
     /// Its name; quantities end in `_ms` or `_bytes`.
     pub name: &'static str,
@@ -81,7 +85,26 @@ fn lease_mode(text: &str) -> value::Parsed<LeaseMode> {
 }
 
 /// All keys.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &joined::<{ FIRST.len() + SOURCE.len() + TARGET.len() + LAST.len() }>([
+    FIRST, &SOURCE, &TARGET, LAST,
+]);
+
+const fn joined<const N: usize>(parts: [&[Key]; 4]) -> [Key; N] {
+    let mut all = [parts[0][0]; N];
+    let (mut part, mut at, mut index) = (0, 0, 0);
+    while part < parts.len() {
+        while index < parts[part].len() {
+            all[at] = parts[part][index];
+            at += 1;
+            index += 1;
+        }
+        part += 1;
+        index = 0;
+    }
+    all
+}
+
+const FIRST: &[Key] = &[
     key!(
         "instance.name",
         "1 to 100 letters, digits, `.`, `_`, `-`",
@@ -209,6 +232,9 @@ pub const KEYS: &[Key] = &[
         text,
         "The target cluster; without one, the address that comes with the plans. A client that has connected stays where it is until it is started again, whatever addresses come later."
     ),
+];
+
+const LAST: &[Key] = &[
     key!(
         "producer.send_timeout_ms",
         "1 to 3600000",

@@ -3,12 +3,14 @@
 mod keys;
 mod value;
 
-use std::{fmt, path::Path, path::PathBuf};
+use std::{path::Path, path::PathBuf};
 
 pub use keys::{KEYS, Key};
 
+pub use crate::secret::Secret;
+
 use crate::{
-    backend::Subscription,
+    backend::{Subscription, security::Security},
     consumer::ConsumerOptions,
     control::SessionOptions,
     dedup::MemoryDedupOptions,
@@ -18,30 +20,6 @@ use crate::{
 
 /// The largest configuration file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
-/// A text that `Debug` does not show.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text`.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// All settings of a client. [`KEYS`] says what each one means.
 #[non_exhaustive]
@@ -63,6 +41,10 @@ pub struct Config {
     pub source_address: Option<String>,
     /// `target.address`
     pub target_address: Option<String>,
+    /// `source.*` besides the address
+    pub source_security: Security,
+    /// `target.*` besides the address
+    pub target_security: Security,
     /// `producer.*`
     pub producer: ProducerOptions,
     /// `consumer.*`
@@ -266,6 +248,7 @@ mod tests {
                 "http://h:1",
                 "memory://x",
                 "x",
+                "on",
             ]
             .iter()
             .find(|value| {
@@ -305,6 +288,8 @@ mod tests {
             ("instance.name", "a b"),
             ("instance.name", "../x"),
             ("source.address", "kafka://a"),
+            ("source.tls", "yes"),
+            ("target.access_key", ""),
             ("control.url", ""),
             ("plan.file", ""),
         ] {
@@ -345,6 +330,12 @@ mod tests {
     fn secrets_are_not_shown() {
         let mut config = Config::default();
         config.set("control.token", "hush").unwrap();
+        for name in ["access_key", "secret_key", "security_token"] {
+            let key = format!("source.{name}");
+            config.set(&key, "hush").unwrap();
+            let error = config.set(&key, "hu\u{1}sh").unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("sh\""));
+        }
         assert!(!format!("{config:?}").contains("hush"));
         let error = config.set("control.token", "hu\u{1}sh").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("sh\""));

@@ -1,5 +1,6 @@
 //! The `crossfade` program.
 
+mod credentials;
 mod demo;
 mod fault;
 mod history;

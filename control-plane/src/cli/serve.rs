@@ -2,14 +2,16 @@
 
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
+use crossfade::Side;
 use tracing_subscriber::EnvFilter;
 
 use super::{
+    credentials::CredentialFiles,
     fault::{Fault, failed, misused},
     say,
 };
 use crate::{
-    Cluster, ServeOptions, Server,
+    ServeOptions, Server,
     api::{Token, Tokens},
 };
 
@@ -19,7 +21,7 @@ use crate::{
 /// stop it in good order; killing it loses nothing either. While it is down the applications go on with their last plan.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  crossfade serve --source 'rocketmq://10.0.0.1:9876;10.0.0.2:9876' --target rocketmq://10.0.1.1:9876 \\\n    --store sqlite:///var/lib/crossfade/plans.db --operator-token-file operator.token --sdk-token-file sdk.token --listen 0.0.0.0:7070"
+    after_help = "Example:\n  crossfade serve --source 'rocketmq://10.0.0.1:9876;10.0.0.2:9876' --target rocketmq://10.0.1.1:9876 \\\n    --store sqlite:///var/lib/crossfade/plans.db --operator-token-file operator.token --sdk-token-file sdk.token --listen 0.0.0.0:7070\n\nClusters with access control or TLS (ACL 2.0: a super user; 4.9: admin = true):\n  crossfade serve --source rocketmq://10.0.0.1:9876 --target rocketmq://10.0.1.1:9876 --source-credentials source.conf --target-credentials target.conf"
 )]
 pub(super) struct Args {
     /// Where to listen. Addresses that other machines can reach need tokens.
@@ -35,6 +37,8 @@ pub(super) struct Args {
     /// The cluster that topics move to.
     #[arg(long, value_name = "URL")]
     target: String,
+    #[command(flatten)]
+    credentials: CredentialFiles,
     /// Continue a store although the clusters' addresses are not the ones that it was made with: the same clusters, reached in another way.
     #[arg(long)]
     accept_new_addresses: bool,
@@ -81,8 +85,9 @@ pub(super) async fn run(args: Args) -> Result<(), Fault> {
     if tokens.is_empty() {
         tracing::warn!("no token is set: everybody on this machine may do everything");
     }
-    let mut options =
-        ServeOptions::new(Cluster::Address(args.source), Cluster::Address(args.target));
+    let source = args.credentials.cluster(Side::Source, args.source);
+    let target = args.credentials.cluster(Side::Target, args.target);
+    let mut options = ServeOptions::new(source, target);
     options.listen = args.listen;
     options.store = args.store;
     options.tokens = tokens;

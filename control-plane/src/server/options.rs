@@ -50,10 +50,7 @@ impl ServeOptions {
     pub fn in_memory(source: &str, target: &str) -> Self {
         ServeOptions {
             listen: "127.0.0.1:0".into(),
-            ..ServeOptions::new(
-                Cluster::Address(source.into()),
-                Cluster::Address(target.into()),
-            )
+            ..ServeOptions::new(Cluster::at(source), Cluster::at(target))
         }
     }
 
@@ -78,10 +75,11 @@ impl ServeOptions {
             return Err("the margin is 0: a broker may store what it has for some seconds after a lease; the default is 6 s".into());
         }
         for (side, cluster) in [("source", &self.source), ("target", &self.target)] {
-            if let Cluster::Address(address) = cluster {
-                address
+            if let Cluster::Address(address, security) = cluster {
+                let usable = address
                     .parse::<crossfade::backend::address::Address>()
-                    .map_err(|error| format!("{side}: {error}"))?;
+                    .and_then(|_| security.sign_in());
+                usable.map_err(|error| format!("{side}: {error}"))?;
             }
         }
         Ok(listen)

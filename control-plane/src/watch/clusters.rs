@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crossfade::{
     Error, ErrorKind, Result, Side,
-    backend::{Backend, BackendAdmin, registry},
+    backend::{
+        Backend, BackendAdmin,
+        registry::{self, OpenOptions},
+        security::Security,
+    },
     control::wire,
 };
 use tokio::{sync::OnceCell, time::timeout};
@@ -19,8 +23,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Where a cluster is.
 #[derive(Clone)]
 pub enum Cluster {
-    /// An address; it goes to the instances with every plan.
-    Address(String),
+    /// An address, which goes to the instances with every plan, and who signs in there, which does not.
+    Address(String, Box<Security>),
     /// A backend that is connected already. The instances are not told where it is.
     Backend(Arc<dyn Backend>),
 }
@@ -29,9 +33,19 @@ impl fmt::Debug for Cluster {
     /// An address may name a user; it is not repeated here.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cluster::Address(address) => f.debug_tuple("Address").field(&public(address)).finish(),
+            Cluster::Address(address, _) => {
+                f.debug_tuple("Address").field(&public(address)).finish()
+            }
             Cluster::Backend(backend) => f.debug_tuple("Backend").field(backend).finish(),
         }
+    }
+}
+
+impl Cluster {
+    /// A cluster without access control.
+    #[must_use]
+    pub fn at(address: &str) -> Cluster {
+        Cluster::Address(address.to_owned(), Box::default())
     }
 }
 
@@ -51,7 +65,7 @@ impl Clusters {
     /// What the instances are told: the addresses without user and key.
     pub(crate) fn public(&self) -> wire::Clusters {
         let address = |side: Side| match &self.sides[side.index()].0 {
-            Cluster::Address(address) => Some(public(address)),
+            Cluster::Address(address, _) => Some(public(address)),
             Cluster::Backend(_) => None,
         };
         wire::Clusters {
@@ -67,7 +81,7 @@ impl Clusters {
             .get_or_try_init(|| async {
                 match cluster {
                     Cluster::Backend(backend) => Ok(Arc::clone(backend)),
-                    Cluster::Address(address) => connect(address).await,
+                    Cluster::Address(address, security) => connect(address, security).await,
                 }
             })
             .await
@@ -107,15 +121,19 @@ impl Clusters {
     /// Closes what this process has opened itself.
     pub(crate) async fn close(&self) {
         for (cluster, cell) in &self.sides {
-            if let (Cluster::Address(_), Some(backend)) = (cluster, cell.get()) {
+            if let (Cluster::Address(..), Some(backend)) = (cluster, cell.get()) {
                 backend.close().await;
             }
         }
     }
 }
 
-async fn connect(address: &str) -> Result<Arc<dyn Backend>> {
-    match timeout(CONNECT, registry::open(address, CLIENT_ID)).await {
+async fn connect(address: &str, security: &Security) -> Result<Arc<dyn Backend>> {
+    let options = OpenOptions {
+        security: security.clone(),
+        ..OpenOptions::default()
+    };
+    match timeout(CONNECT, registry::open_with(address, CLIENT_ID, &options)).await {
         Ok(opened) => opened,
         Err(_) => Err(Error::new(
             ErrorKind::Timeout,

@@ -3,6 +3,7 @@
 //! Calls that change something do it on one master after the other; calls that read ask them side by side.
 
 mod access;
+mod acl;
 mod connection;
 mod group;
 mod offset;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 pub use access::{MayGoOn, grown, widened};
+pub use acl::{Acl, PlainAccount, PlainAcl, Policy, PolicyEntry, User};
 pub use connection::{ConsumerConnections, Member, ProducerMember};
 pub use group::GroupConfig;
 pub use offset::{GroupBacklog, QueueOffsets};

@@ -309,8 +309,13 @@ impl Admin {
             }
             code => {
                 let remark = answer.remark.as_deref();
-                return Err(Error::refused("reading what waits", code, remark)
-                    .with_address(&master.address));
+                return Err(Error::refused(
+                    &format!("reading what waits in {queue}"),
+                    code,
+                    remark,
+                )
+                .with_right(request::PULL_MESSAGE)
+                .with_address(&master.address));
             }
         }
         let text = format!("the broker does not give out the message at offset {from} of {queue}");

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use bytes::BufMut;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -28,9 +28,15 @@ where
         script(stream, command).await;
     });
     let address: Arc<str> = address.to_string().into();
-    Connection::open(&address, Duration::from_secs(5), 1 << 20, Arc::new(Deaf))
-        .await
-        .unwrap()
+    Connection::open(
+        &address,
+        Duration::from_secs(5),
+        1 << 20,
+        None,
+        Arc::new(Deaf),
+    )
+    .await
+    .unwrap()
 }
 
 async fn read_frame(stream: &mut TcpStream) -> Command {
@@ -178,12 +184,21 @@ async fn requests_of_the_broker_are_answered() {
     assert_eq!((reply.code, reply.opaque), (3, 99));
 }
 
+/// As a broker does that takes TLS only.
+#[tokio::test]
+async fn a_peer_that_closes_without_a_word_is_asked_about_tls() {
+    let connection = scripted(async |stream: TcpStream, _| drop(stream)).await;
+    let error = connection.invoke(Request::new(1), WAIT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("TLS"), "{error}");
+}
+
 #[tokio::test]
 async fn a_closed_port_is_a_definite_error() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: Arc<str> = server.local_addr().unwrap().to_string().into();
     drop(server);
-    let error = Connection::open(&address, WAIT, 1 << 20, Arc::new(Deaf))
+    let error = Connection::open(&address, WAIT, 1 << 20, None, Arc::new(Deaf))
         .await
         .unwrap_err();
     assert_eq!(

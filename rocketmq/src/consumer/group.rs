@@ -45,7 +45,7 @@ struct State {
     queues: BTreeMap<MessageQueue, Arc<ProcessQueue>>,
     /// Where queues start whose offset the broker moved.
     moved: HashMap<MessageQueue, u64>,
-    last_failure: Option<String>,
+    last_failure: Option<(ErrorKind, String)>,
 }
 
 /// What became of a batch.
@@ -414,10 +414,10 @@ impl Group {
     }
 
     pub(super) fn failed(&self, error: &Error) {
-        self.state().last_failure = Some(error.to_string());
+        self.state().last_failure = Some((error.kind(), error.to_string()));
     }
 
-    pub(super) fn last_failure(&self) -> Option<String> {
+    pub(super) fn last_failure(&self) -> Option<(ErrorKind, String)> {
         self.state().last_failure.clone()
     }
 }

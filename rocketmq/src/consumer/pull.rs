@@ -104,7 +104,13 @@ async fn pull(
             ) {
                 group.client.registry().wake.notify_one();
             }
-            Err(Error::refused("the pull", code, answer.remark.as_deref()).with_address(&master))
+            Err(Error::refused(
+                &format!("the pull from {}", queue.queue),
+                code,
+                answer.remark.as_deref(),
+            )
+            .with_right(request::PULL_MESSAGE)
+            .with_address(&master))
         }
     }
 }

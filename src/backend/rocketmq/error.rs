@@ -40,3 +40,30 @@ pub(super) fn convert(operation: &'static str, input: ErrorKind, error: ClientEr
     };
     converted.with_source(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_access_control_refuses_is_definite_and_not_tried_again() {
+        for (code, remark) in [
+            (
+                16,
+                "User:x has no permission to access Topic:t from 10.0.0.1, no matched policies.",
+            ),
+            (16, "check signature failed."),
+            (
+                1,
+                "org.apache.rocketmq.acl.common.AclException: No acl config for x, y",
+            ),
+        ] {
+            let error = ClientError::refused("the send", code, Some(remark));
+            let error = convert("send", ErrorKind::InvalidMessage, error);
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            assert_eq!(error.persisted(), Persisted::No);
+            assert_eq!(error.retry(), Retry::Never);
+            assert!(error.message().contains(remark), "{error}");
+        }
+    }
+}

@@ -8,14 +8,14 @@ mod producer;
 
 use std::sync::Arc;
 
-use crossfade_rocketmq::{Admin, Client, ClientOptions};
+use crossfade_rocketmq::{Admin, Client};
 
 use self::{
     admin::RocketmqAdmin, consumer::RocketmqConsumer, error::convert, producer::RocketmqProducer,
 };
 use super::{
     Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Subscription,
-    address::RocketmqAddress,
+    address::RocketmqAddress, security::Security,
 };
 use crate::{
     BoxFuture,
@@ -32,11 +32,12 @@ pub struct RocketmqBackend {
 }
 
 impl RocketmqBackend {
-    /// Connects to the first name server that answers. Bodies above `max_body_bytes` are refused here; the brokers' own limit (`maxMessageSize`,
+    /// Connects to the first name server that answers, and signs in as `security` says. Bodies above `max_body_bytes` are refused here; the brokers' own limit (`maxMessageSize`,
     /// 4 MiB unless it is changed) holds besides.
     ///
     /// # Errors
-    /// `Unavailable` or `Timeout` when none answers, `InvalidConfig` when one is no RocketMQ name server, `Unsupported` for credentials.
+    /// `Unavailable` or `Timeout` when none answers, `InvalidConfig` when one is no RocketMQ name server or credentials cannot be used,
+    /// `PermissionDenied` when they are refused, `Unsupported` for TLS in a build without it.
     ///
     /// # Cancellation
     /// Leaves nothing behind.
@@ -44,11 +45,12 @@ impl RocketmqBackend {
         address: &RocketmqAddress,
         client_id: &str,
         max_body_bytes: usize,
+        security: &Security,
     ) -> Result<Arc<dyn Backend>> {
         const OPERATION: &str = "open a cluster";
         let failed = |error| convert(OPERATION, ErrorKind::InvalidConfig, error);
-        let servers = config::name_servers(address)?;
-        let client = Client::new(ClientOptions::new(servers, client_id)).map_err(failed)?;
+        let options = config::options(address, client_id, security)?;
+        let client = Client::new(options).map_err(failed)?;
         client.cluster_info().await.map_err(failed)?;
         let admin = Admin::new(&client);
         Ok(Arc::new(RocketmqBackend {

@@ -30,6 +30,8 @@ pub(super) struct Fleet {
     pub(super) topic: String,
     pub(super) group: String,
     pub(super) seed: u64,
+    /// Further keys of the clients.
+    pub(super) settings: Vec<(String, String)>,
     pub(super) dedup: Arc<MemoryDedup>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) pace: Arc<Pace>,
@@ -102,11 +104,15 @@ impl Fleet {
     }
 
     async fn client(&self, instance: &str, lease_mode: &str) -> Result<Client> {
-        Client::builder()
+        let mut builder = Client::builder()
             .instance(instance)
             .control(&self.control)
             .set("lease.mode", lease_mode)?
-            .set("random.seed", &self.seed.to_string())?
+            .set("random.seed", &self.seed.to_string())?;
+        for (key, value) in &self.settings {
+            builder = builder.set(key, value)?;
+        }
+        builder
             .dedup(Arc::clone(&self.dedup) as Arc<dyn DedupStore>)
             .start()
             .await

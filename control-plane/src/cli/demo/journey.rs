@@ -3,8 +3,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crossfade::{
-    Revision,
-    backend::{Backend, BackendAdmin, registry},
+    Revision, Side,
+    backend::{
+        Backend, BackendAdmin,
+        registry::{self, OpenOptions},
+    },
     dedup::{MemoryDedup, MemoryDedupOptions},
     stage::{Stage, Weight},
 };
@@ -18,7 +21,7 @@ use super::{
     progress::Progress,
     report::{LegReport, Report},
 };
-use crate::cli::serve::stop_signal;
+use crate::cli::{credentials::CredentialFiles, serve::stop_signal};
 use crate::{Operator, ServeOptions, Server, coordinator::Timing};
 
 /// Share of the writes that goes to the target in `DualWrite`.
@@ -77,6 +80,7 @@ struct StageSet {
     group: String,
     clusters: [Arc<dyn Backend>; 2],
     addresses: [String; 2],
+    credentials: CredentialFiles,
     store: PathBuf,
     server: Option<Server>,
     listen: String,
@@ -97,17 +101,23 @@ impl StageSet {
             ],
         };
         let client_id = format!("crossfade-demo-setup-{id}");
-        let open = async |address: &String| {
-            let opened = registry::open(address, &client_id).await;
+        let open = async |side: Side| {
+            let address = &addresses[side.index()];
+            let options = OpenOptions {
+                security: args.credentials.security(side),
+                ..OpenOptions::default()
+            };
+            let opened = registry::open_with(address, &client_id, &options).await;
             opened.map_err(|error| format!("{address}: {error}"))
         };
-        let clusters = [open(&addresses[0]).await?, open(&addresses[1]).await?];
+        let clusters = [open(Side::Source).await?, open(Side::Target).await?];
         let store = std::env::temp_dir().join(format!("crossfade-demo-{id}.db"));
         let mut stage_set = StageSet {
             topic,
             group,
             clusters,
             addresses,
+            credentials: args.credentials.clone(),
             store,
             server: None,
             listen: "127.0.0.1:0".into(),
@@ -143,11 +153,15 @@ impl StageSet {
             margin: Duration::from_secs(1),
             ..Timing::default()
         };
+        let cluster = |side: Side| {
+            let address = self.addresses[side.index()].clone();
+            self.credentials.cluster(side, address)
+        };
         let options = ServeOptions {
             listen: self.listen.clone(),
             store: format!("sqlite://{}", self.store.display()),
             timing,
-            ..ServeOptions::in_memory(&self.addresses[0], &self.addresses[1])
+            ..ServeOptions::new(cluster(Side::Source), cluster(Side::Target))
         };
         let server = Server::start(options).await?;
         self.listen = server.url().trim_start_matches("http://").to_owned();
@@ -181,6 +195,7 @@ impl StageSet {
             topic: self.topic.clone(),
             group: self.group.clone(),
             seed: args.seed,
+            settings: args.credentials.settings(),
             dedup: Arc::new(MemoryDedup::new(MemoryDedupOptions {
                 max_keys: usize::try_from(args.messages)
                     .unwrap_or(usize::MAX)
@@ -367,6 +382,7 @@ mod tests {
                 clusters.push(registry::open(address, "witness").await.unwrap());
             }
             let args = Args {
+                credentials: Default::default(),
                 source: Some(addresses[0].clone()),
                 target: Some(addresses[1].clone()),
                 messages: 100_000,

@@ -10,6 +10,7 @@ mod report;
 use clap::Parser;
 
 use self::progress::Progress;
+use super::credentials::CredentialFiles;
 
 /// Watch a topic cross from one cluster to another while its applications run.
 ///
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     /// The cluster that the topic moves to.
     #[arg(long, requires = "source", value_name = "URL")]
     pub(super) target: Option<String>,
+    #[command(flatten)]
+    pub(super) credentials: CredentialFiles,
     /// How many messages are sent in all.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(700..=2_000_000), value_name = "N")]
     pub(super) messages: u64,

@@ -98,7 +98,7 @@ async fn client(shared: &Shared, control: &Control) -> Result<Client, Fault> {
         if let Some(seed) = shared.seed {
             builder = builder.set("random.seed", &seed.to_string())?;
         }
-        for (key, value) in &shared.set {
+        for (key, value) in shared.credentials.settings().iter().chain(&shared.set) {
             builder = builder.set(key, value)?;
         }
         Ok(builder)

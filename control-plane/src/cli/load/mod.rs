@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     Control,
+    credentials::CredentialFiles,
     fault::{Fault, failed},
     progress,
     serve::{log, stop_signal},
@@ -46,6 +47,8 @@ struct Shared {
     /// Of all draws: with the same one the same messages get the same keys, and the same handlers fail.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    #[command(flatten)]
+    credentials: CredentialFiles,
     /// A key of the library's configuration (see CONFIGURATION.md), such as producer.send_timeout_ms=30000.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
