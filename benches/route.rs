@@ -106,7 +106,10 @@ impl Order {
     }
 
     fn next(&mut self) -> usize {
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005) + 1_442_695_040_888_963_407;
+        self.state = self
+            .state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((self.state >> 33) * self.places) >> 31
     }
 }
