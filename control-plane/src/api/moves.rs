@@ -315,9 +315,36 @@ async fn moved(
     to: Option<Stage>,
     terms: Terms,
 ) -> Result<TopicView, Problem> {
+    let to = match to {
+        Some(to) => Some(to),
+        None => meant(&super::topics::view(app, Arc::clone(&topic)).await?, way)?,
+    };
     let command = way.command(Arc::clone(&topic), to, terms);
     app.handle.command(actor, command).await?;
     super::topics::view(app, topic).await
+}
+
+/// What a word without a stage means while an earlier one is under way: the same. `None` for one step.
+fn meant(view: &TopicView, way: Way) -> Result<Option<Stage>, Refusal> {
+    let (stage, goal) = (view.stage, view.goal);
+    match way {
+        Way::Advance if goal > stage => Ok(Some(goal)),
+        Way::Rollback if goal < stage => Ok(Some(goal)),
+        // Published, and not yet applied by all. Nothing leads forward into the first stage.
+        Way::Advance if goal == stage && stage != Stage::SourceOnly && !view.settled => {
+            let topic = &view.topic;
+            let Some(next) = stage.toward(Stage::TargetOnly) else {
+                return Ok(Some(stage));
+            };
+            Err(Refusal::new(
+                "conflict",
+                format!(
+                    "topic {topic} is in {stage} and not settled there yet: `crossfade topic wait {topic}` waits for it; to go further all the same, say where to (--to {next})"
+                ),
+            ))
+        }
+        Way::Advance | Way::Rollback => Ok(None),
+    }
 }
 
 async fn checked(

@@ -266,7 +266,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Refusal {
             code,
             message: message.into(),
