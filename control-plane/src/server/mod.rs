@@ -198,6 +198,13 @@ async fn prepare(
         .map_err(|error| error.to_string())?;
     let store: Arc<dyn Store> = Arc::new(store);
     config.epoch = store.epoch();
+    if config.epoch > 1 {
+        tracing::info!(
+            "epoch {}: took over from epoch {}; a control plane that still runs on this store stops",
+            config.epoch,
+            config.epoch - 1
+        );
+    }
     let (handle, driver) = Driver::start(Arc::clone(&store), config, Arc::clone(&clusters))
         .await
         .map_err(|error| error.to_string())?;
