@@ -394,3 +394,33 @@ impl Answered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn word_without_a_stage_is_the_same_word_while_the_first_is_under_way() {
+        let view = |stage: Stage, goal: Stage, settled: bool| -> TopicView {
+            serde_json::from_value(json!({
+                "topic": "orders", "stage": stage, "goal": goal, "settled": settled, "next": null, "ready": false,
+                "weight_basis_points": 0, "revision": 1, "groups": [], "access": [null, null], "owed": [null, null],
+                "sent": [0, 0], "handled": [0, 0], "gates": [], "trouble": null,
+            }))
+            .unwrap()
+        };
+        let (first, read, write) = (Stage::SourceOnly, Stage::DualRead, Stage::DualWrite);
+        let advance = |view: TopicView| meant(&view, Way::Advance);
+        assert_eq!(advance(view(read, write, false)), Ok(Some(write)));
+        assert!(advance(view(read, read, false)).is_err());
+        assert_eq!(advance(view(read, read, true)), Ok(None));
+        // A topic that was just added waits for its first proof.
+        assert_eq!(advance(view(first, first, false)), Ok(None));
+        let rollback = |view: TopicView| meant(&view, Way::Rollback);
+        assert_eq!(rollback(view(write, first, false)), Ok(Some(first)));
+        // A way back is never refused because something has not settled.
+        assert_eq!(rollback(view(write, write, false)), Ok(None));
+    }
+}

@@ -94,11 +94,7 @@ pub(super) enum Command {
     )]
     Weight {
         /// The topics, then the weight.
-        #[arg(
-            required = true,
-            value_name = "TOPIC... WEIGHT",
-            allow_hyphen_values = true
-        )]
+        #[arg(required = true, value_name = "TOPIC... WEIGHT")]
         words: Vec<String>,
         /// Every managed topic.
         #[arg(long)]
