@@ -65,7 +65,7 @@ pub(super) async fn run(args: &Args, progress: &Progress) -> Result<Report, Stri
     let outcome = tokio::select! {
         outcome = stage_set.play(args, progress) => outcome,
         // Whatever runs ends as in a crash; the topic is taken away all the same.
-        () = stop => Err("interrupted".to_owned()),
+        () = stop => Err("interrupted; its topic and group are taken away from both clusters, and its store too".to_owned()),
     };
     stage_set.tear_down().await;
     outcome
@@ -207,6 +207,7 @@ impl StageSet {
             let asked = Instant::now();
             progress.leg(stage, fleet.ledger.begun());
             let revision = self.change_stage(index, stage).await?;
+            progress.settled(stage);
             let change = asked.elapsed();
             let mut leg = LegReport::new(stage, (stage == Stage::DualWrite).then_some(weight));
             leg.change_seconds = change.as_secs_f64();
@@ -347,6 +348,7 @@ mod tests {
     use super::*;
 
     /// Embedded clusters, and live ones where the environment names them.
+    #[allow(clippy::print_stderr, reason = "says what it skips")]
     fn places() -> Vec<[String; 2]> {
         let mut places = vec![["memory://left-source".into(), "memory://left-target".into()]];
         let named = ["CROSSFADE_TEST_SOURCE", "CROSSFADE_TEST_TARGET"].map(std::env::var);

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// The cluster that the topic moves to.
     #[arg(long, requires = "source", value_name = "URL")]
     pub(super) target: Option<String>,
-    /// How many messages are sent in all.
+    /// How many messages are sent in all: 700 to 2000000.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(700..=2_000_000), value_name = "N")]
     pub(super) messages: u64,
     /// Of the draws between the two sides.
