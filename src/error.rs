@@ -221,7 +221,11 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
+    /// As `Display`, because a `main` that returns it prints this; every field with `{:#?}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
         let inner = &*self.inner;
         f.debug_struct("Error")
             .field("kind", &inner.kind)
@@ -238,5 +242,17 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_that_a_main_returns_reads_as_it_is_displayed() {
+        let error = Error::new(ErrorKind::Timeout, "send", "no answer").with_side(Side::Source);
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(format!("{error:#?}").contains("kind: Timeout"));
     }
 }

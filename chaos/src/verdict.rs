@@ -103,7 +103,7 @@ fn check(histories: &[History]) -> Result<Checked> {
         let file = File::open(&history.path).map_err(|error| told(&error))?;
         match checker.read(BufReader::with_capacity(1 << 20, file), |_| ()) {
             Ok(()) => {}
-            Err(error @ ReadError::NoHeader) => {
+            Err(error @ (ReadError::NoHeader | ReadError::Empty)) => {
                 // Killed before it did anything: its first line, the header, is not whole.
                 let bytes = std::fs::read(&history.path).map_err(|error| told(&error))?;
                 if bytes.contains(&b'\n') {

@@ -76,7 +76,8 @@ fn times_of_a_stream_grow_though_the_clock_stands_still() {
 
 #[test]
 fn input_that_is_no_history_is_an_error() {
-    for text in ["", "hello\nworld\n", "{\"at_us\":1,\"event\":\"end\"}\n"] {
+    assert!(matches!(check(b""), Err(ReadError::Empty)));
+    for text in ["hello\nworld\n", "{\"at_us\":1,\"event\":\"end\"}\n"] {
         assert!(
             matches!(check(text.as_bytes()), Err(ReadError::NoHeader)),
             "{text}"

@@ -9,6 +9,9 @@ pub mod architecture {}
 #[doc = include_str!("gates.md")]
 pub mod gates {}
 
+#[doc = include_str!("operations.md")]
+pub mod operations {}
+
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 

@@ -106,6 +106,18 @@ fn of_topics(text: &mut Text, topics: &[TopicView]) {
         }
     }
     text.head(
+        "crossfade_topic_trouble",
+        "gauge",
+        "1 while something keeps a topic's brokers from being looked at or changed, or its seal is broken.",
+    );
+    for topic in topics {
+        text.line(
+            "crossfade_topic_trouble",
+            &[("topic", &topic.topic)],
+            u64::from(topic.trouble.is_some()),
+        );
+    }
+    text.head(
         "crossfade_topic_blocked_gates",
         "gauge",
         "Gates of the next step that are not passed.",

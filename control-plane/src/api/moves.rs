@@ -315,9 +315,36 @@ async fn moved(
     to: Option<Stage>,
     terms: Terms,
 ) -> Result<TopicView, Problem> {
+    let to = match to {
+        Some(to) => Some(to),
+        None => meant(&super::topics::view(app, Arc::clone(&topic)).await?, way)?,
+    };
     let command = way.command(Arc::clone(&topic), to, terms);
     app.handle.command(actor, command).await?;
     super::topics::view(app, topic).await
+}
+
+/// What a word without a stage means while an earlier one is under way: the same. `None` for one step.
+fn meant(view: &TopicView, way: Way) -> Result<Option<Stage>, Refusal> {
+    let (stage, goal) = (view.stage, view.goal);
+    match way {
+        Way::Advance if goal > stage => Ok(Some(goal)),
+        Way::Rollback if goal < stage => Ok(Some(goal)),
+        // Published, and not yet applied by all. Nothing leads forward into the first stage.
+        Way::Advance if goal == stage && stage != Stage::SourceOnly && !view.settled => {
+            let topic = &view.topic;
+            let Some(next) = stage.toward(Stage::TargetOnly) else {
+                return Ok(Some(stage));
+            };
+            Err(Refusal::new(
+                "conflict",
+                format!(
+                    "topic {topic} is in {stage} and not settled there yet: `crossfade topic wait {topic}` waits for it; to go further all the same, say where to (--to {next})"
+                ),
+            ))
+        }
+        Way::Advance | Way::Rollback => Ok(None),
+    }
 }
 
 async fn checked(
@@ -365,5 +392,35 @@ impl Answered {
                 problem: Some(problem.into_body()),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn word_without_a_stage_is_the_same_word_while_the_first_is_under_way() {
+        let view = |stage: Stage, goal: Stage, settled: bool| -> TopicView {
+            serde_json::from_value(json!({
+                "topic": "orders", "stage": stage, "goal": goal, "settled": settled, "next": null, "ready": false,
+                "weight_basis_points": 0, "revision": 1, "groups": [], "access": [null, null], "owed": [null, null],
+                "sent": [0, 0], "handled": [0, 0], "gates": [], "trouble": null,
+            }))
+            .unwrap()
+        };
+        let (first, read, write) = (Stage::SourceOnly, Stage::DualRead, Stage::DualWrite);
+        let advance = |view: TopicView| meant(&view, Way::Advance);
+        assert_eq!(advance(view(read, write, false)), Ok(Some(write)));
+        assert!(advance(view(read, read, false)).is_err());
+        assert_eq!(advance(view(read, read, true)), Ok(None));
+        // A topic that was just added waits for its first proof.
+        assert_eq!(advance(view(first, first, false)), Ok(None));
+        let rollback = |view: TopicView| meant(&view, Way::Rollback);
+        assert_eq!(rollback(view(write, first, false)), Ok(Some(first)));
+        // A way back is never refused because something has not settled.
+        assert_eq!(rollback(view(write, write, false)), Ok(None));
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn misused(message: impl Into<String>) -> Fault {
 pub(super) fn tell(fault: &Fault, json: bool) -> ExitCode {
     if json {
         progress(json!({"error": fault.problem()}));
-        return ExitCode::FAILURE;
+        return status(fault);
     }
     let hint = match fault.code() {
         "unauthorized" => ": give --token or CROSSFADE_TOKEN",
@@ -33,10 +33,18 @@ pub(super) fn tell(fault: &Fault, json: bool) -> ExitCode {
     };
     progress(format_args!("error: {fault}{hint}"));
     for gate in fault.gates() {
-        if gate["passed"] == json!(false) {
+        if gate["passed"] == json!(false) && gate["note"] != json!(true) {
             let text = |field: &str| gate[field].as_str().unwrap_or_default().to_owned();
             progress(format_args!("  {}: {}", text("code"), text("message")));
         }
     }
-    ExitCode::FAILURE
+    status(fault)
+}
+
+/// 130, as shells have it, where a person has ended the waiting.
+fn status(fault: &Fault) -> ExitCode {
+    match fault.code() {
+        "interrupted" => ExitCode::from(130),
+        _ => ExitCode::FAILURE,
+    }
 }

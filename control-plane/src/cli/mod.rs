@@ -1,5 +1,6 @@
 //! The `crossfade` program.
 
+mod audit;
 mod credentials;
 mod demo;
 mod fault;
@@ -41,7 +42,7 @@ Examples:
   crossfade topic add orders --group billing,shipping
   crossfade topic check orders                     # what the next step still waits for
   crossfade topic advance orders --wait            # one step
-  crossfade topic weight orders 30%
+  crossfade topic weight orders 30%                # before dual_write, which begins with 50 % otherwise
   crossfade topic advance orders --to target_only --wait
   crossfade topic rollback orders --wait           # one step back
   crossfade instance list
@@ -95,6 +96,16 @@ enum Command {
     Topic(Speaking<topic::Command>),
     /// See the applications' instances; say which ones are gone for good.
     Instance(Speaking<instance::Command>),
+    /// What was decided, by whom and why, the newest first.
+    #[command(
+        after_help = "Examples:\n  crossfade audit\n  crossfade audit orders --limit 20 --json"
+    )]
+    Audit {
+        #[command(flatten)]
+        control: Control,
+        #[command(flatten)]
+        args: audit::Args,
+    },
     /// Rehearse a move on your own clusters: one real instance that sends or handles numbered messages and writes down what happens to each.
     Load(Speaking<load::Command>),
     /// Judge what instances have written down.
@@ -132,6 +143,7 @@ async fn dispatch(cli: Cli) -> Result<(), Fault> {
         Command::Instance(asked) => {
             instance::run(asked.command, &asked.control.operator()?, json).await
         }
+        Command::Audit { control, args } => audit::run(args, &control.operator()?, json).await,
         Command::Load(asked) => load::run(asked.command, &asked.control, json).await,
         Command::History(command) => history::run(command, json),
     }

@@ -52,11 +52,11 @@ pub(super) fn topics(views: &[TopicView]) -> String {
         "waits for",
     ]);
     for view in views {
-        let waits: Vec<&str> = view
-            .gates
-            .iter()
-            .filter(|gate| gate.blocks())
-            .map(|gate| gate.code.as_str())
+        let blocked = view.gates.iter().filter(|gate| gate.blocks());
+        let trouble = view.trouble.as_ref().map(|_| "TROUBLE (see show)");
+        let waits: Vec<&str> = trouble
+            .into_iter()
+            .chain(blocked.map(|gate| gate.code.as_str()))
             .collect();
         table.add_row(vec![
             Cell::new(&view.topic),
@@ -78,9 +78,6 @@ pub(super) fn topic(view: &TopicView) -> String {
     let mut text = line(view);
     let groups: Vec<&str> = view.groups.iter().map(|group| &**group).collect();
     let _ = write!(text, "\ngroups: {}", groups.join(", "));
-    if let Some(trouble) = &view.trouble {
-        let _ = write!(text, "\ntrouble: {trouble}");
-    }
     if let Some(left) = &view.abandoned {
         let _ = write!(
             text,
@@ -131,6 +128,9 @@ pub(super) fn gates(view: &TopicView) -> String {
         ),
         None => format!("{}: {} is the end", view.topic, both_names(view.stage)),
     };
+    if let Some(trouble) = &view.trouble {
+        let _ = write!(text, "\n  trouble: {trouble}");
+    }
     for gate in view.gates.iter().chain(&view.seal) {
         let mark = match gate {
             gate if gate.passed => "ok  ",

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::{
     fault::{Fault, misused, tell},
-    progress, say, show, words,
+    progress, say,
+    serve::stop_signal,
+    show, words,
 };
 use crate::{
     Operator,
@@ -20,7 +22,9 @@ use crate::{
 pub(super) enum Command {
     /// Manage a topic, beginning at source_only 初始状态. It must exist on both clusters.
     ///
-    /// A topic that had moved and was removed goes on from target_only 切流完成. Else its target is sealed at once: until dual_read 开启双读 nobody can send to the topic there, nor read it. 目标端主题会立即被封闭。
+    /// A topic that had moved and was removed goes on from target_only 切流完成. Else its target is sealed at once: until dual_read 开启双读 nobody can
+    /// send to the topic there, nor read it. 目标端主题会立即被封闭。
+    /// Its weight for dual_write is 50 % until `topic weight` sets another one, which may be done at any stage.
     #[command(after_help = "Example:\n  crossfade topic add orders --group billing,shipping")]
     Add {
         /// The topics, under the same name on both clusters.
@@ -73,6 +77,15 @@ pub(super) enum Command {
         which: Which,
         #[command(flatten)]
         walk: Walk,
+    },
+    /// Only wait, until the topic is settled at the goal that it has.
+    #[command(after_help = "Example:\n  crossfade topic wait orders --timeout 600")]
+    Wait {
+        #[command(flatten)]
+        which: Which,
+        /// How long to wait before giving up; the topic goes on by itself.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
+        timeout: u64,
     },
     /// Stay at the stage that is published.
     Cancel {
@@ -190,6 +203,14 @@ pub(super) async fn run(command: Command, operator: &Operator, json: bool) -> Re
         }
         Command::Advance { which, walk } => go(Way::Advance, &which, walk, operator, json).await,
         Command::Rollback { which, walk } => go(Way::Rollback, &which, walk, operator, json).await,
+        Command::Wait { which, timeout } => {
+            let waiting = Waiting {
+                wait: true,
+                timeout,
+            };
+            let topics = which.names(operator).await?;
+            settle(&topics, None, waiting, operator, json).await
+        }
         Command::Cancel { which } => {
             let topics = which.names(operator).await?;
             each(&topics, json, async |topic| operator.cancel(topic).await).await
@@ -313,8 +334,32 @@ async fn go(
     settle(&begun, failed, walk.waiting, operator, json).await
 }
 
-/// Waits for all that were begun.
+/// Waits for all that were begun. Ctrl-C ends the waiting, and says that the topics go on.
 async fn settle(
+    begun: &[String],
+    failed: Option<Fault>,
+    waiting: Waiting,
+    operator: &Operator,
+    json: bool,
+) -> Result<(), Fault> {
+    if begun.is_empty() {
+        return failed.map_or(Ok(()), Err);
+    }
+    let stop = stop_signal()
+        .map_err(|error| super::fault::failed(format!("signals cannot be waited for: {error}")))?;
+    tokio::select! {
+        settled = settle_all(begun, failed, waiting, operator, json) => settled,
+        () = stop => Err(Fault::new(
+            "interrupted",
+            format!(
+                "no longer waiting; {0} goes on toward its goal. `crossfade topic cancel {0}` keeps it at the stage that is published, `crossfade topic wait {0}` waits again",
+                begun.join(" ")
+            ),
+        )),
+    }
+}
+
+async fn settle_all(
     begun: &[String],
     mut failed: Option<Fault>,
     waiting: Waiting,
@@ -368,7 +413,7 @@ fn check(answers: Vec<Answered>, json: bool) -> Result<(), Fault> {
         say(if json {
             json!({
                 "topic": view.topic, "stage": view.stage, "next": view.next, "ready": view.ready, "gates": view.gates,
-                "seal": view.seal, "looked_ms_ago": view.looked_ms_ago,
+                "seal": view.seal, "looked_ms_ago": view.looked_ms_ago, "trouble": view.trouble,
             })
             .to_string()
         } else {

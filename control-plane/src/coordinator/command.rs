@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Coordinator, META_KEY, audit,
     event::{Actor, Command, Refusal, Step},
+    gate,
     membership::{ConfirmGone, Member, Standing},
     put,
     row::TopicRecord,
@@ -67,12 +68,15 @@ impl Coordinator {
             }
             Command::Advance { topic, to, terms } => {
                 let record = &self.known(&topic)?.record;
+                let stage = record.plan.stage;
                 // From the stage published: asking twice, because an answer was lost, is asking once.
-                let to = to
-                    .or_else(|| record.plan.stage.toward(Stage::TargetOnly))
-                    .unwrap_or(Stage::TargetOnly);
-                if to <= record.plan.stage {
-                    return Err(wrong_way(record, to, "advance", "rollback"));
+                let next = to.or_else(|| stage.toward(Stage::TargetOnly));
+                let to = next.ok_or_else(|| at_the_end(record, "advance"))?;
+                if to < stage {
+                    return Err(wrong_way(record, to, "beyond", "rollback"));
+                }
+                if to == stage && record.goal != stage {
+                    return Err(leaves(record));
                 }
                 self.walk(who, "advance", &topic, to, &terms, now, step)?;
             }
@@ -80,12 +84,16 @@ impl Coordinator {
                 let record = &self.known(&topic)?.record;
                 // Going back on a step that is only decided is a rollback too.
                 let decided = record.goal > record.plan.stage;
-                let to = to
-                    .or_else(|| decided.then_some(record.plan.stage))
-                    .or_else(|| record.plan.stage.toward(Stage::SourceOnly))
-                    .unwrap_or(Stage::SourceOnly);
-                if to >= record.plan.stage && to >= record.goal {
-                    return Err(wrong_way(record, to, "rollback", "advance"));
+                let stage = record.plan.stage;
+                let next = to
+                    .or_else(|| decided.then_some(stage))
+                    .or_else(|| stage.toward(Stage::SourceOnly));
+                let to = next.ok_or_else(|| at_the_end(record, "rollback"))?;
+                if to > stage && to >= record.goal {
+                    return Err(wrong_way(record, to, "before", "advance"));
+                }
+                if to == stage && record.goal < stage {
+                    return Err(leaves(record));
                 }
                 self.walk(who, "rollback", &topic, to, &terms, now, step)?;
             }
@@ -270,13 +278,17 @@ impl Coordinator {
         }
         let end_stage = matches!(known.stage(), Stage::SourceOnly | Stage::TargetOnly);
         if !end_stage || !known.is_settled(members, now) {
+            let gates = known.gates(members, now).into_iter();
+            let why = known.trouble.as_ref();
             return Err(Refusal {
-                gates: known.gates(members, now),
+                gates: gates.filter(gate::Gate::blocks).collect(),
                 ..Refusal::new(
                     "conflict",
                     format!(
-                        "topic {topic} can be removed when it is settled in source_only or target_only; it is in {}",
-                        known.stage()
+                        "topic {topic} can be removed when it is settled in source_only or target_only; it is in {}{}{}",
+                        known.stage(),
+                        if end_stage { ", not settled" } else { "" },
+                        why.map_or(String::new(), |why| format!(": {why}"))
                     ),
                 )
             });
@@ -379,10 +391,37 @@ impl Coordinator {
     }
 }
 
-fn wrong_way(record: &TopicRecord, to: Stage, command: &str, other: &str) -> Refusal {
+/// The stage asked for lies the other way.
+fn wrong_way(record: &TopicRecord, to: Stage, is: &str, other: &str) -> Refusal {
     let (topic, stage) = (&record.plan.topic, record.plan.stage);
     Refusal::new(
         "conflict",
-        format!("topic {topic} is in {stage}: {command} does not lead to {to}; {other} may"),
+        format!(
+            "topic {topic} is in {stage}, {is} {to}: `crossfade topic {other} {topic} --to {to}` leads there"
+        ),
+    )
+}
+
+/// There is no further stage that way.
+fn at_the_end(record: &TopicRecord, command: &str) -> Refusal {
+    let (topic, stage) = (&record.plan.topic, record.plan.stage);
+    let end = match stage {
+        Stage::SourceOnly => "the first stage",
+        _ => "the last stage",
+    };
+    Refusal::new(
+        "conflict",
+        format!("topic {topic} is in {stage}, {end}: {command} leads nowhere from here"),
+    )
+}
+
+/// It is in the stage asked for, and about to leave it.
+fn leaves(record: &TopicRecord) -> Refusal {
+    let (topic, stage, goal) = (&record.plan.topic, record.plan.stage, record.goal);
+    Refusal::new(
+        "conflict",
+        format!(
+            "topic {topic} is in {stage} and on its way to {goal}: `crossfade topic cancel {topic}` keeps it in {stage}"
+        ),
     )
 }

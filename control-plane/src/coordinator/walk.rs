@@ -35,6 +35,10 @@ impl Coordinator {
             .topics
             .get(topic)
             .ok_or_else(|| Refusal::unknown(topic))?;
+        if known.record.goal == to && terms.overrides.is_empty() {
+            // Reached, or on its way: the same word again.
+            return Ok(());
+        }
         let next = known.stage().toward(to);
         let mut row = known.record.clone();
         if row.goal != to {

@@ -53,7 +53,10 @@ pub(super) async fn settle(
         if Instant::now() + pause > end {
             return Err(OperatorError::new(
                 "timeout",
-                format!("{topic}: not settled within {within:?}, and still on its way: {told}"),
+                format!(
+                    "{topic}: not settled within {:.0} s, and still on its way: {told}",
+                    within.as_secs_f64()
+                ),
             ));
         }
         sleep(pause).await;

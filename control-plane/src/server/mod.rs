@@ -5,6 +5,7 @@ mod options;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use crossfade::Side;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -28,6 +29,8 @@ use crate::{
 pub(crate) const MAX_POLLS: usize = 10_000;
 /// How long closing the connections to the clusters may take.
 const CLOSE: Duration = Duration::from_secs(5);
+/// How long a cluster has to answer at the start before a warning says that it does not.
+const ASK: Duration = Duration::from_secs(5);
 /// Threads of the server's own runtime.
 const THREADS: usize = 2;
 
@@ -198,9 +201,19 @@ async fn prepare(
         .map_err(|error| error.to_string())?;
     let store: Arc<dyn Store> = Arc::new(store);
     config.epoch = store.epoch();
+    if config.epoch > 1 {
+        tracing::info!(
+            "epoch {}: took over from epoch {}; a control plane that still runs on this store stops",
+            config.epoch,
+            config.epoch - 1
+        );
+    }
     let (handle, driver) = Driver::start(Arc::clone(&store), config, Arc::clone(&clusters))
         .await
         .map_err(|error| error.to_string())?;
+    for side in Side::BOTH {
+        tokio::spawn(ask(Arc::clone(&clusters), side));
+    }
     let router = api::router(App {
         handle,
         store,
@@ -216,6 +229,21 @@ async fn prepare(
         clusters,
         stopping,
     })
+}
+
+/// Says at once, and not with the first topic, that a cluster does not answer. Nothing waits for it.
+async fn ask(clusters: Arc<Clusters>, side: Side) {
+    let asking = async { clusters.admin(side).await?.producers().await };
+    match timeout(ASK, asking).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(
+            "the {side} cannot be asked: {}. Topics stay where they are until it can; it is tried again with every look",
+            error.with_side(side)
+        ),
+        Err(_) => tracing::warn!(
+            "the {side} has not answered within {ASK:?}. Topics stay where they are until it does; it is tried again with every look"
+        ),
+    }
 }
 
 impl Running {

@@ -16,6 +16,7 @@ use tokio::{
 use super::{clusters::Clusters, newcomer, work::perform};
 use crate::{
     coordinator::{Actor, Answer, Command, Config, Coordinator, Event, Refusal, Work},
+    record::AuditEntry,
     store::{Store, StoreError, StoreErrorKind},
 };
 
@@ -345,6 +346,7 @@ impl Driver {
         if let (false, Some(why)) = (before, coordinator.outdated()) {
             tracing::error!("{why}");
         }
+        let decided = step.change.audit.clone();
         // Brokers are changed, and nothing is gone on with for long, only by whoever holds the epoch.
         let changes_brokers = step
             .work
@@ -370,6 +372,9 @@ impl Driver {
             self.work.shutdown().await;
             self.try_restore().await?;
             return Ok(Err(refusal));
+        }
+        for entry in &decided {
+            told(entry);
         }
         for work in step.work {
             self.spawn(work);
@@ -424,6 +429,26 @@ impl Driver {
         self.tell_revision();
         Ok(())
     }
+}
+
+/// The longest part of a value in a line of the log, in characters.
+const SHORT: usize = 120;
+
+/// What was decided, in one line; the audit log has all of it.
+fn told(entry: &AuditEntry) {
+    let short = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => String::new(),
+        value => value.to_string().chars().take(SHORT).collect(),
+    };
+    tracing::info!(
+        actor = entry.actor,
+        action = entry.action,
+        subject = entry.subject,
+        before = short(&entry.before),
+        after = short(&entry.after),
+        reason = entry.reason,
+        "decided"
+    );
 }
 
 fn unavailable(message: impl Into<String>) -> Refusal {

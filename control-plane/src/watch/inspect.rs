@@ -45,7 +45,7 @@ async fn bounded(clusters: &Clusters, look: &Look, side: Side) -> SideFacts {
         Ok(facts) => facts,
         Err(_) => SideFacts {
             unknown: vec![format!(
-                "no complete answer from the brokers within {LOOK:?}"
+                "no complete answer from the brokers of the {side} within {LOOK:?}"
             )],
             ..SideFacts::default()
         },
@@ -59,7 +59,7 @@ async fn one_side(clusters: &Clusters, look: &Look, side: Side) -> SideFacts {
         Err(error) => Err(error),
     };
     if let Err(error) = filled {
-        facts.unknown.push(error.to_string());
+        facts.unknown.push(error.with_side(side).to_string());
     }
     facts
 }

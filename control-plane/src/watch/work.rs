@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crossfade::{BoxFuture, Result};
+use crossfade::{BoxFuture, Result, Side};
 use tokio::time::timeout;
 
 use super::{
@@ -61,7 +61,7 @@ pub(super) async fn perform(
                     .set_access_while(&topic, &settings, access, &holds_epoch)
                     .await
             };
-            let result = bounded(changing).await;
+            let result = bounded(side, changing).await;
             Event::AccessChanged {
                 topic,
                 side,
@@ -84,7 +84,7 @@ pub(super) async fn perform(
                 }
                 Ok(())
             };
-            let result = bounded(committing).await;
+            let result = bounded(side, committing).await;
             Event::FirstOffsets {
                 topic,
                 token,
@@ -94,16 +94,18 @@ pub(super) async fn perform(
     }
 }
 
-async fn bounded(call: impl Future<Output = Result<()>>) -> Result<(), String> {
+async fn bounded(side: Side, call: impl Future<Output = Result<()>>) -> Result<(), String> {
     match timeout(CHANGE, call).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer from the brokers within {CHANGE:?}")),
+        Ok(result) => result.map_err(|error| error.with_side(side).to_string()),
+        Err(_) => Err(format!(
+            "no answer from the brokers of the {side} within {CHANGE:?}"
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crossfade::{Access, Side, backend::memory::MemoryCluster};
+    use crossfade::{Access, backend::memory::MemoryCluster};
 
     use super::*;
     use crate::{store::SqliteStore, watch::clusters::Cluster};

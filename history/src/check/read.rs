@@ -17,7 +17,9 @@ use crate::{
 pub enum ReadError {
     /// It could not be read.
     Io(io::Error),
-    /// It has no header: something else, or nothing, wrote it.
+    /// There is nothing in it.
+    Empty,
+    /// It has no header: something else wrote it.
     NoHeader,
     /// It was written in a version that this crate does not read.
     Version {
@@ -32,7 +34,10 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReadError::Io(error) => write!(f, "cannot be read: {error}"),
-            ReadError::NoHeader => f.write_str("no line of it is the header of a history"),
+            ReadError::Empty => f.write_str("is empty: did its process start?"),
+            ReadError::NoHeader => f.write_str(
+                "no line of it is the header of a history: is it from `crossfade load --history`?",
+            ),
             ReadError::Version { version, line } => write!(
                 f,
                 "line {line} begins a history of version {version}; this program reads version {VERSION}"
@@ -89,6 +94,10 @@ impl Checker {
             }
         }
         progress(reader.bytes());
-        stream.map(|_| ()).ok_or(ReadError::NoHeader)
+        match stream {
+            Some(_) => Ok(()),
+            None if reader.bytes() == 0 => Err(ReadError::Empty),
+            None => Err(ReadError::NoHeader),
+        }
     }
 }

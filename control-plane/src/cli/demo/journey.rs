@@ -68,7 +68,7 @@ pub(super) async fn run(args: &Args, progress: &Progress) -> Result<Report, Stri
     let outcome = tokio::select! {
         outcome = stage_set.play(args, progress) => outcome,
         // Whatever runs ends as in a crash; the topic is taken away all the same.
-        () = stop => Err("interrupted".to_owned()),
+        () = stop => Err("interrupted; its topic and group are taken away from both clusters, and its store too".to_owned()),
     };
     stage_set.tear_down().await;
     outcome
@@ -222,6 +222,7 @@ impl StageSet {
             let asked = Instant::now();
             progress.leg(stage, fleet.ledger.begun());
             let revision = self.change_stage(index, stage).await?;
+            progress.settled(stage);
             let change = asked.elapsed();
             let mut leg = LegReport::new(stage, (stage == Stage::DualWrite).then_some(weight));
             leg.change_seconds = change.as_secs_f64();

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     pub(super) target: Option<String>,
     #[command(flatten)]
     pub(super) credentials: CredentialFiles,
-    /// How many messages are sent in all.
+    /// How many messages are sent in all: 700 to 2000000.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(700..=2_000_000), value_name = "N")]
     pub(super) messages: u64,
     /// Of the draws between the two sides.

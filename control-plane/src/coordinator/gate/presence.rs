@@ -21,11 +21,14 @@ pub(super) fn topic(scene: &Scene<'_>, side: Side) -> Gate {
     // A sealed topic has no queues to be seen: its own configuration has them.
     let queues = scene.row.settings[side.index()].queues;
     let present = scene.facts.side(side).access.is_some() && queues > 0;
+    let unknown = is_unknown(scene, side);
     Gate::new(
         Code::on(side, Code::TopicOnSource, Code::TopicOnTarget),
         present,
         if present {
             format!("the topic exists on the {side} with {queues} queues")
+        } else if unknown {
+            format!("not known whether the topic exists: {}", silent(side))
         } else {
             format!("the topic does not exist on the {side}, or has no queues: create it there")
         },
@@ -46,6 +49,12 @@ pub(super) fn groups(scene: &Scene<'_>, side: Side) -> Gate {
         missing.is_empty(),
         if missing.is_empty() {
             format!("all {} groups exist on the {side}", managed.len())
+        } else if is_unknown(scene, side) {
+            format!(
+                "not known whether the groups {} exist: {}",
+                missing.join(", "),
+                silent(side)
+            )
         } else {
             format!(
                 "missing on the {side}: create the groups {} (mqadmin updateSubGroup)",
@@ -55,6 +64,15 @@ pub(super) fn groups(scene: &Scene<'_>, side: Side) -> Gate {
         json!({"groups": managed.len(), "missing": missing}),
     )
     .closed_by(missing.into_iter().map(|group| (group, 0)))
+}
+
+/// The look at the side was not complete.
+fn is_unknown(scene: &Scene<'_>, side: Side) -> bool {
+    !scene.facts.side(side).unknown.is_empty()
+}
+
+fn silent(side: Side) -> String {
+    format!("the {side} did not answer in full (clusters_answer says why)")
 }
 
 /// The groups that belong to the topic on a side: those that exist of the managed ones, and all others that read it or have offsets in it.
@@ -84,6 +102,8 @@ pub(super) fn group_count(scene: &Scene<'_>) -> Gate {
         one_sided.is_empty(),
         if one_sided.is_empty() {
             format!("the same {} groups on both sides", source.len())
+        } else if let Some(side) = Side::BOTH.into_iter().find(|side| is_unknown(scene, *side)) {
+            format!("not known: {}", silent(side))
         } else {
             format!(
                 "{} groups on the source, {} on the target: {}. Create what is missing, or stop what does not belong to the topic",

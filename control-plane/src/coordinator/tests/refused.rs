@@ -34,9 +34,9 @@ fn commands_that_make_no_sense_are_refused_with_a_code() {
             "not_found",
         ),
         (
-            Command::Advance {
+            Command::Rollback {
                 topic: topic(),
-                to: Some(Stage::SourceOnly),
+                to: Some(Stage::DualRead),
                 terms: Terms::waiting(),
             },
             "conflict",

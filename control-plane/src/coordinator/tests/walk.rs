@@ -170,6 +170,32 @@ fn asking_twice_is_asking_once_and_a_decided_step_can_be_taken_back() {
     assert_eq!(world.view().goal, Stage::SourceOnly);
 }
 
+#[test]
+fn goal_that_is_reached_or_on_its_way_is_asked_for_again_without_an_error() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    let go = |to: Stage, forward: bool| {
+        let (topic, to) = (TOPIC.into(), Some(to));
+        // Without waiting: a closed gate would refuse another word.
+        let terms = Terms {
+            wait: false,
+            ..Terms::waiting()
+        };
+        match forward {
+            true => Command::Advance { topic, to, terms },
+            false => Command::Rollback { topic, to, terms },
+        }
+    };
+    for forward in [true, false] {
+        world.command(go(Stage::SourceOnly, forward)).unwrap();
+    }
+    world.advance(Stage::TargetOnly);
+    world.command(go(Stage::TargetOnly, true)).unwrap();
+    assert_eq!(world.view().goal, Stage::TargetOnly);
+    // What is being left is not reached.
+    let left = world.command(go(Stage::SourceOnly, true)).unwrap_err();
+    assert!(left.message.contains("topic cancel"), "{}", left.message);
+}
+
 /// Invariants are checked at every publication: see `check_publication`.
 #[test]
 fn random_walks_with_restarts_lost_instances_and_late_messages_keep_the_rules() {
