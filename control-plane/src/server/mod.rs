@@ -214,6 +214,7 @@ async fn prepare(
     for side in Side::BOTH {
         tokio::spawn(ask(Arc::clone(&clusters), side));
     }
+    tokio::spawn(tell_apart(Arc::clone(&clusters)));
     let router = api::router(App {
         handle,
         store,
@@ -243,6 +244,15 @@ async fn ask(clusters: Arc<Clusters>, side: Side) {
         Err(_) => tracing::warn!(
             "the {side} has not answered within {ASK:?}. Topics stay where they are until it does; it is tried again with every look"
         ),
+    }
+}
+
+/// Says at once, and not with the first topic, that both addresses lead to one cluster.
+async fn tell_apart(clusters: Arc<Clusters>) {
+    if let Ok(Err(refusal)) = timeout(ASK, clusters.told_apart()).await
+        && refusal.code == "conflict"
+    {
+        tracing::error!("{}", refusal.message);
     }
 }
 
