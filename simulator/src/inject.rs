@@ -142,7 +142,7 @@ pub(crate) async fn begin(world: &mut World, fault: Fault, random: &mut StdRng) 
 /// A cluster that can meet it: nobody feels on a side that nobody uses what happens to sends, or to the calls of an instance.
 async fn side(world: &World, fault: Fault, victim: Option<Job>, random: &mut StdRng) -> Side {
     let any = Side::BOTH[random.random_range(0..2)];
-    let least = match (fault, victim) {
+    let tightest = match (fault, victim) {
         (Fault::BadSends | Fault::BrokerAnswersCut, _) | (Fault::BrokerCut, Some(Job::Produce)) => {
             Access::Open
         }
@@ -152,7 +152,7 @@ async fn side(world: &World, fault: Fault, victim: Option<Job>, random: &mut Std
     let Some(view) = world.view().await else {
         return any;
     };
-    let used = [view.stage, view.goal].map(|stage| stage.access(any) >= least);
+    let used = [view.stage, view.goal].map(|stage| stage.access(any) <= tightest);
     match used.contains(&true) {
         true => any,
         false => any.other(),

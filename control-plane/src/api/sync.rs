@@ -64,11 +64,9 @@ pub(super) async fn plan(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (epoch, plans) = app
-        .handle
-        .read(|coordinator, _| (coordinator.epoch(), coordinator.plans_after(Revision(0))))
-        .await?;
-    let tag = format!("\"{epoch}-{}\"", plans.revision);
+    let answer = app.handle.plans_after(Revision(0)).await?;
+    let plans = answer.plans;
+    let tag = format!("\"{}-{}\"", answer.epoch, plans.revision);
     let known = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()

@@ -72,9 +72,11 @@ pub(super) async fn add(
     let accepted = body
         .target_in_use
         .filter(|reason| !reason.trim().is_empty());
-    if let ([_, Some(target)], None) = (&described, &accepted) {
-        let found = app.handle.use_of_target(&topic, &body.groups, target);
-        let found = found.await?;
+    if accepted.is_none() {
+        let found = app
+            .handle
+            .use_of_target(&topic, &body.groups, &described)
+            .await?;
         if !found.is_empty() {
             return Err(Problem::from(Refusal::new(
                 "conflict",

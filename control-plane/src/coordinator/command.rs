@@ -10,7 +10,7 @@ use crossfade::{
 use serde_json::{Value, json};
 
 use super::{
-    Coordinator, META_KEY, audit,
+    Coordinator, META_KEY, Released, audit,
     event::{Actor, Command, Refusal, Step},
     gate,
     membership::{ConfirmGone, Member, Standing},
@@ -38,9 +38,7 @@ impl Coordinator {
         } else {
             &actor.name
         };
-        if let Some(why) = self.outdated() {
-            return Err(Refusal::new("conflict", why));
-        }
+        self.refuse_outdated(&command, now)?;
         self.is_staying(&command)?;
         match command {
             Command::Add {
@@ -54,7 +52,7 @@ impl Coordinator {
                 self.meta.removed.retain(|(removed, _)| *removed != topic);
                 self.meta
                     .released
-                    .retain(|(released, _)| *released != topic);
+                    .retain(|released| released.topic != topic);
                 let after = json!({"groups": record.groups, "settings": record.settings});
                 step.change.audit.push(AuditEntry {
                     reason: accepted.unwrap_or_default(),
@@ -159,14 +157,11 @@ impl Coordinator {
                 ),
             ));
         }
+        let stage = self.begins_at(topic, &described);
         // Sealed by us when it was removed: its own configuration was kept.
-        let released = self.meta.released.iter().find(|(name, _)| name == topic);
-        let accesses = described
-            .each_ref()
-            .map(|side| side.as_ref().map(|side| side.access));
-        // Moved, then removed: it goes on from where it is. As a new topic its writers would be sent back to the source.
-        let has_moved =
-            released.is_some() && accesses == [Some(Access::Sealed), Some(Access::Open)];
+        let released = self.released(topic);
+        let moved = released.filter(|released| released.stage == stage);
+        let proved = moved.and_then(|released| released.proved.clone());
         let mut settings = Vec::new();
         for (side, description) in Side::BOTH.into_iter().zip(described) {
             let Some(description) = description else {
@@ -185,7 +180,7 @@ impl Coordinator {
             }
             let own = match (description.access, released) {
                 (Access::Open, _) => description.settings,
-                (_, Some((_, released))) => released[side.index()].clone(),
+                (_, Some(released)) => released.settings[side.index()].clone(),
                 (access, None) => {
                     return Err(Refusal::new(
                         "conflict",
@@ -201,10 +196,7 @@ impl Coordinator {
             .map_err(|_| Refusal::new("invalid_request", "two sides are needed"))?;
         let plan = TopicPlan {
             topic: Arc::clone(topic),
-            stage: match has_moved {
-                true => Stage::TargetOnly,
-                false => Stage::SourceOnly,
-            },
+            stage,
             weight: Weight::ZERO,
             routing: Routing::Unordered,
             moves: Vec::new(),
@@ -213,7 +205,33 @@ impl Coordinator {
         };
         let weight = weight.unwrap_or_else(|| Weight::from_basis_points(5_000).unwrap_or_default());
         let groups = groups.into_iter().collect();
-        Ok(TopicRecord::new(plan, weight, groups, settings))
+        Ok(TopicRecord {
+            proved,
+            ..TopicRecord::new(plan, weight, groups, settings)
+        })
+    }
+
+    /// The stage in which a topic would be managed. One that had moved and was removed goes on from where it is: as a new topic its writers would be
+    /// sent back to the source.
+    pub(crate) fn begins_at(
+        &self,
+        topic: &str,
+        described: &[Option<TopicDescription>; 2],
+    ) -> Stage {
+        let accesses = described.each_ref();
+        let accesses = accesses.map(|side| side.as_ref().map(|side| side.access));
+        let wanted = Side::BOTH.map(|side| Some(Stage::TargetOnly.access(side)));
+        match self.released(topic) {
+            Some(released) if released.stage == Stage::TargetOnly && accesses == wanted => {
+                Stage::TargetOnly
+            }
+            _ => Stage::SourceOnly,
+        }
+    }
+
+    fn released(&self, topic: &str) -> Option<&Released> {
+        let mut released = self.meta.released.iter();
+        released.find(|released| &*released.topic == topic)
     }
 
     pub(super) fn set_goal(
@@ -328,9 +346,12 @@ impl Coordinator {
         let Some(known) = self.topics.remove(topic) else {
             return;
         };
-        self.meta
-            .released
-            .push((Arc::clone(topic), known.record.settings));
+        self.meta.released.push(Released {
+            topic: Arc::clone(topic),
+            stage: known.record.plan.stage,
+            settings: known.record.settings,
+            proved: known.record.proved,
+        });
         let surplus = self.meta.released.len().saturating_sub(MAX_REMOVED);
         self.meta.released.drain(..surplus);
         step.change

@@ -83,6 +83,10 @@ pub struct Member {
     pub refused: Vec<Refused>,
     /// Its totals.
     pub counters: Vec<Counters>,
+    /// A revision that it knows and the store does not.
+    pub ahead: Option<Revision>,
+    /// Since this control plane started.
+    has_been_heard: bool,
     acks: BTreeMap<Arc<str>, Revision>,
     roles: Vec<Role>,
     /// Of the last request that was taken.
@@ -149,6 +153,7 @@ impl Member {
         let unlisted = unlisted.map(|(topic, seen)| (topic, seen.proved, lasts(seen.since)));
         let unlisted: Vec<_> = unlisted.collect();
         let told = (&self.acks, &self.roles, &self.refused, self.sequence);
+        let told = (told, self.ahead);
         (told, unlisted)
     }
 
@@ -229,6 +234,20 @@ impl Membership {
     /// Every instance.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
+    }
+
+    /// One that knows a revision which the store does not.
+    #[must_use]
+    pub fn ahead(&self) -> Option<&Member> {
+        let mut members = self.members.values();
+        members.find(|member| member.ahead.is_some() && !member.record.superseded)
+    }
+
+    /// The names of those that were stored and have not been heard since the start.
+    pub fn unheard(&self) -> impl Iterator<Item = &str> {
+        let members = self.members.values();
+        let unheard = members.filter(|member| !member.has_been_heard && !member.record.superseded);
+        unheard.map(|member| member.record.instance.as_str())
     }
 
     /// Those with a role in a topic.
@@ -337,7 +356,13 @@ impl Membership {
         }
     }
 
-    pub(super) fn sync(&mut self, request: &SyncRequest, now: Duration) -> Registered {
+    /// Takes a request. `ahead`: a revision that it tells of and the store does not know.
+    pub(super) fn sync(
+        &mut self,
+        request: &SyncRequest,
+        ahead: Option<Revision>,
+        now: Duration,
+    ) -> Registered {
         let mut registered = Registered::default();
         let key = (request.instance.clone(), request.incarnation.clone());
         if self
@@ -383,6 +408,8 @@ impl Membership {
         member.record = record;
         member.sequence = request.sequence;
         member.heard = now;
+        member.has_been_heard = true;
+        member.ahead = ahead;
         member.unlisted.clear();
         member.acks.clone_from(&request.acks);
         member.roles.clone_from(&request.roles);
@@ -544,6 +571,8 @@ impl Member {
             heard,
             refused: Vec::new(),
             counters: Vec::new(),
+            ahead: None,
+            has_been_heard: false,
             acks: BTreeMap::new(),
             roles: Vec::new(),
             sequence: 0,

@@ -10,6 +10,7 @@ mod facts;
 mod fingerprint;
 mod gate;
 mod membership;
+mod outdated;
 mod row;
 mod topic;
 mod view;
@@ -37,7 +38,10 @@ pub use membership::{Member, MemberRecord, Membership, Standing, Timing};
 pub use row::{Abandoned, Changing, Override, Proved, Reopening, TopicRecord};
 pub use view::{ClientKind, ClientView, InstanceView, TopicView};
 
-use self::topic::{Next, Topic};
+use self::{
+    outdated::Listening,
+    topic::{Next, Topic},
+};
 use crate::record::{AuditEntry, Kind, Record};
 
 /// The counter and what is no longer managed.
@@ -46,12 +50,24 @@ struct Meta {
     revision: Revision,
     /// Topics that were removed, with the revision of the removal; the newest [`command::MAX_REMOVED`].
     removed: Vec<(Arc<str>, Revision)>,
-    /// The own configuration of topics that were removed with a side still sealed, for when they come back.
-    #[serde(default)]
-    released: Vec<(Arc<str>, [TopicSettings; 2])>,
+    /// What is kept of them, for when they come back.
+    #[serde(default, rename = "kept")]
+    released: Vec<Released>,
     /// The clusters that the plans are about.
     #[serde(default)]
     clusters: Option<Clusters>,
+}
+
+/// What is kept of a topic that was removed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Released {
+    topic: Arc<str>,
+    /// Where it was.
+    stage: Stage,
+    /// Its own configuration: a side that is still sealed does not tell it.
+    settings: [TopicSettings; 2],
+    /// What its unread side was proved to hold.
+    proved: Option<Proved>,
 }
 
 /// The row of the counter.
@@ -65,15 +81,8 @@ pub struct Coordinator {
     members: Membership,
     topics: BTreeMap<Arc<str>, Topic>,
     last_token: u64,
-    /// Somebody knows plans that this store has never held.
-    newer: Option<Newer>,
-}
-
-/// An instance that has heard of a revision which the store does not know: the store is an older copy of the one that the plans came from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Newer {
-    instance: String,
-    revision: Revision,
+    /// Nothing is changed yet.
+    listening: Option<Listening>,
 }
 
 impl Coordinator {
@@ -108,13 +117,14 @@ impl Coordinator {
         check_clusters(&meta, &config)?;
         meta.clusters = Some(config.clusters.clone());
         let members = Membership::restore(config.timing, members, now);
+        let listening = Listening::begin(meta.revision, &members, now);
         Ok(Coordinator {
             config,
             meta,
             members,
             topics,
             last_token: 0,
-            newer: None,
+            listening,
         })
     }
 
@@ -197,7 +207,7 @@ impl Coordinator {
     /// When to send a [`Event::Tick`], if nothing happens before.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
-        if self.newer.is_some() {
+        if self.members.ahead().is_some() {
             return None;
         }
         self.topics
@@ -235,17 +245,6 @@ impl Coordinator {
         }
     }
 
-    /// Why nothing is decided any more: the store is older than what an instance knows. It ends with a start on a newer store.
-    #[must_use]
-    pub fn outdated(&self) -> Option<String> {
-        let newer = self.newer.as_ref()?;
-        Some(format!(
-            "the store is an older copy: instance {} knows revision {}, and the store ends at {}. Nothing is changed any more. Stop the control plane and \
-             put the newest copy of its store in place. If there is none: stop every instance, delete what their plan.cache_dir holds, and start anew",
-            newer.instance, newer.revision, self.meta.revision
-        ))
-    }
-
     /// The epoch of this start.
     #[must_use]
     pub fn epoch(&self) -> u64 {
@@ -263,20 +262,7 @@ impl Coordinator {
     pub fn topic(&self, name: &str, now: Duration) -> Option<TopicView> {
         self.topics
             .get(name)
-            .map(|topic| self.told(TopicView::new(topic, &self.members, now)))
-    }
-
-    /// What stands in the way of all topics stands in the way of each.
-    fn told(&self, view: TopicView) -> TopicView {
-        match self.outdated() {
-            None => view,
-            trouble => TopicView {
-                trouble,
-                ready: false,
-                settled: false,
-                ..view
-            },
-        }
+            .map(|topic| self.told(TopicView::new(topic, &self.members, now), now))
     }
 
     /// One topic with the gates of its step toward `to`, or of the next one; only from looks begun at `since` or later.
@@ -294,7 +280,8 @@ impl Coordinator {
             None => topic.next_stage(),
         };
         let gates = topic.gates_to(next, &topic.record, &self.members, since, now);
-        Some(self.told(TopicView::with(topic, &self.members, next, gates, now)))
+        let view = TopicView::with(topic, &self.members, next, gates, now);
+        Some(self.told(view, now))
     }
 
     /// The names of all topics.
@@ -324,7 +311,7 @@ impl Coordinator {
     pub fn topics(&self, now: Duration) -> Vec<TopicView> {
         self.topics
             .values()
-            .map(|topic| self.told(TopicView::new(topic, &self.members, now)))
+            .map(|topic| self.told(TopicView::new(topic, &self.members, now), now))
             .collect()
     }
 
@@ -374,17 +361,8 @@ impl Coordinator {
     }
 
     fn sync(&mut self, request: &SyncRequest, now: Duration, step: &mut Step) {
-        let known = self
-            .newer
-            .as_ref()
-            .map_or(self.meta.revision, |newer| newer.revision);
-        if request.known_revision > known {
-            self.newer = Some(Newer {
-                instance: request.instance.clone(),
-                revision: request.known_revision,
-            });
-        }
-        let registered = self.members.sync(request, now);
+        let ahead = self.ahead(request);
+        let registered = self.members.sync(request, ahead, now);
         let put = |record: &MemberRecord| put(Kind::Instance, &record.incarnation, record);
         step.change.puts.extend(registered.stored.iter().map(put));
         for gone in &registered.deleted {
@@ -399,14 +377,18 @@ impl Coordinator {
 
     /// Lets every topic do its next thing.
     fn reconcile(&mut self, now: Duration, step: &mut Step) {
-        if self.newer.is_some() {
+        let may_change = self.may_change(now);
+        if self.members.ahead().is_some() {
             return;
         }
         let names: Vec<Arc<str>> = self.topics.keys().cloned().collect();
         for name in names {
             // A publication is followed by the next thing at once; nothing else is.
             while let Some(topic) = self.topics.get_mut(&name) {
-                let next = topic.next(&self.members, now);
+                let next = match may_change {
+                    true => topic.next(&self.members, now),
+                    false => topic.next_look(&self.members, now),
+                };
                 match next {
                     Next::Publish(stage) => {
                         self.publish(&name, stage, now, step);

@@ -255,6 +255,15 @@ impl Topic {
         }
     }
 
+    /// As [`Self::next`], but nothing is changed.
+    pub(super) fn next_look(&self, members: &Membership, now: Duration) -> Next {
+        let idle = self.work.is_none() && now >= self.not_before;
+        match idle && self.look_is_due(members, now) {
+            true => Next::Look,
+            false => Next::Rest,
+        }
+    }
+
     /// Opens the target as it was, and lets go of the topic once the brokers have confirmed it.
     fn leave(&self, members: &Membership, now: Duration) -> Next {
         let target = Side::Target;
@@ -357,9 +366,15 @@ impl Topic {
             (Some(_), Some(inner)) => format!(
                 "{owed} messages landed on the sealed {side} after it was proved empty: the topic goes back to {inner} to have them read, and then on again"
             ),
-            _ => format!(
-                "the {side} is sealed and owes {owed} messages from before the topic was added: `crossfade topic advance {topic}` has them read"
-            ),
+            _ => {
+                let word = match stage {
+                    Stage::SourceOnly => "advance",
+                    _ => "rollback",
+                };
+                format!(
+                    "the {side} is sealed and owes {owed} messages from before the topic was added: `crossfade topic {word} {topic}` has them read"
+                )
+            }
         })
     }
 

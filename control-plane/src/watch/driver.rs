@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crossfade::{
-    Revision,
+    Access, Revision, Side,
     backend::TopicDescription,
     control::wire::{SyncRequest, SyncResponse},
 };
@@ -97,13 +97,24 @@ impl Handle {
         self.plans_after(known).await
     }
 
-    async fn plans_after(&self, known: Revision) -> Result<SyncResponse, Refusal> {
-        self.read(move |coordinator, _| SyncResponse {
-            epoch: coordinator.epoch(),
-            plans: coordinator.plans_after(known),
-            lease_ms: u64::try_from(coordinator.timing().lease.as_millis()).unwrap_or(u64::MAX),
-        })
-        .await
+    /// Plans after `known`.
+    ///
+    /// # Errors
+    /// `unavailable` when there are some and the store is an older copy: they are not the ones in force.
+    pub(crate) async fn plans_after(&self, known: Revision) -> Result<SyncResponse, Refusal> {
+        let response = self.read(move |coordinator, _| {
+            let outdated = coordinator.outdated();
+            match outdated.filter(|_| known < coordinator.revision()) {
+                Some(why) => Err(unavailable(why)),
+                None => Ok(SyncResponse {
+                    epoch: coordinator.epoch(),
+                    plans: coordinator.plans_after(known),
+                    lease_ms: u64::try_from(coordinator.timing().lease.as_millis())
+                        .unwrap_or(u64::MAX),
+                }),
+            }
+        });
+        response.await?
     }
 
     /// An operator's word.
@@ -179,17 +190,28 @@ impl Handle {
         newcomer::describe(&self.clusters, topic).await
     }
 
-    /// Who uses a topic that is to be managed on its target, beside the registered instances; one sentence each.
+    /// Who uses a topic whose target would be sealed, beside the registered instances; one sentence each.
     ///
     /// # Errors
     /// `unavailable` with what the target says.
     pub(crate) async fn use_of_target(
         &self,
-        topic: &str,
+        topic: &Arc<str>,
         groups: &[Arc<str>],
-        target: &TopicDescription,
+        described: &[Option<TopicDescription>; 2],
     ) -> Result<Vec<String>, Refusal> {
-        let ours = self.read(|coordinator, _| coordinator.client_ids()).await?;
+        let [_, Some(target)] = described else {
+            return Ok(Vec::new());
+        };
+        let (name, sides) = (Arc::clone(topic), described.clone());
+        let read = self.read(move |coordinator, _| {
+            let stage = coordinator.begins_at(&name, &sides);
+            (stage, coordinator.client_ids())
+        });
+        let (stage, ours) = read.await?;
+        if stage.access(Side::Target) != Access::Sealed {
+            return Ok(Vec::new());
+        }
         let ours = |id: &str| ours.contains(id);
         newcomer::use_of_target(&self.clusters, topic, groups, target, ours)
             .await
@@ -425,6 +447,9 @@ impl Driver {
         let records = self.store.load().await?;
         let coordinator = Coordinator::restore(self.config.clone(), records, self.now())
             .map_err(|why| StoreError::new(StoreErrorKind::Unreadable, why))?;
+        if let Some(why) = coordinator.listening(self.now()) {
+            tracing::info!("{why}");
+        }
         self.coordinator = Some(coordinator);
         self.tell_revision();
         Ok(())

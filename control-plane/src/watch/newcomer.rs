@@ -1,6 +1,6 @@
 //! A topic that is to be managed, as it is now: its target will be sealed at once, so nobody may be using that.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crossfade::{
     Access, Error, Side,
@@ -91,7 +91,10 @@ async fn look(
     let watched = Instant::now() + WATCH;
     let mut found = Vec::new();
     let mut known = Vec::new();
-    for group in groups {
+    let named = admin.groups(topic).await?;
+    let named = named.into_iter().map(Arc::from);
+    let all: BTreeSet<Arc<str>> = groups.iter().cloned().chain(named).collect();
+    for group in &all {
         if !admin.group_exists(group).await? {
             continue;
         }
@@ -106,12 +109,16 @@ async fn look(
             ));
         }
     }
-    for (group, backlog) in admin.backlogs(topic, &known, settings).await? {
-        if backlog.total() > 0 {
-            found.push(format!(
-                "it owes {} messages to group {group}",
-                backlog.total()
-            ));
+    for group in &known {
+        match admin.backlog(topic, group, settings).await {
+            Ok(backlog) if backlog.total() > 0 => {
+                let total = backlog.total();
+                found.push(format!("it owes {total} messages to group {group}"));
+            }
+            Ok(_) => {}
+            Err(error) => found.push(format!(
+                "what it owes to group {group} cannot be counted ({error})"
+            )),
         }
     }
     sleep_until(watched).await;

@@ -255,7 +255,10 @@ async fn second_control_plane_on_one_store_ends_the_first() {
 #[tokio::test]
 async fn open_poll_is_answered_by_the_next_plan() {
     let clusters = Clusters::new().await;
-    let server = clusters.serve().await;
+    let mut options = clusters.options();
+    // A poll is open for half a lease at most; to add a topic takes a look at its target first.
+    options.timing.lease = 10 * PATIENCE;
+    let server = Server::start(options).await.unwrap();
     let mut hand = Hand::new(server.url(), "orders-1");
     assert!(
         hand.sync(Duration::ZERO)

@@ -1,55 +1,180 @@
 //! A store that was restored from an older copy.
 
-use crossfade::control::wire::LeaseMode;
+use crossfade::{Access, control::wire::LeaseMode};
 
 use super::*;
 
+/// A topic that has moved, and a copy of the store from before.
+struct Moved {
+    world: World,
+    copy: BTreeMap<(Kind, String), Record>,
+    newest: BTreeMap<(Kind, String), Record>,
+    revision: Revision,
+    access: [Access; 2],
+}
+
+impl Moved {
+    fn new() -> Self {
+        let mut world = World::with_apps([LeaseMode::Continue; 2]);
+        let copy = world.stored.clone();
+        world.advance(Stage::TargetOnly);
+        world.run(60);
+        assert!(world.view().settled);
+        Moved {
+            copy,
+            newest: world.stored.clone(),
+            revision: world.coordinator.revision(),
+            access: world.access,
+            world,
+        }
+    }
+
+    /// Starts on the copy.
+    fn restored(mut self) -> Self {
+        self.world.stored = self.copy.clone();
+        self.world.published.clear();
+        self.world.restart();
+        self
+    }
+
+    /// The brokers answer and time passes, and no instance asks.
+    fn wait(&mut self, time: Duration) {
+        let end = self.world.now + time;
+        while self.world.now < end {
+            for work in std::mem::take(&mut self.world.work) {
+                assert!(matches!(work, Work::Inspect { .. }), "{work:?}");
+                let seen = self.world.perform(work);
+                let _ = self.world.handle(seen);
+            }
+            self.world.now += Duration::from_secs(1);
+            let _ = self.world.handle(Event::Tick);
+        }
+        assert_eq!(self.world.access, self.access);
+    }
+
+    fn hear(&mut self, request: SyncRequest) {
+        self.world.handle(Event::Sync(request)).unwrap();
+    }
+}
+
+fn advance() -> Command {
+    Command::Advance {
+        topic: TOPIC.into(),
+        to: None,
+        terms: Terms::waiting(),
+    }
+}
+
 #[test]
 fn store_older_than_what_an_instance_knows_changes_nothing_and_says_so() {
-    let mut world = World::with_apps([LeaseMode::Continue; 2]);
-    let backup = world.stored.clone();
-    world.advance(Stage::TargetOnly);
-    world.run(60);
-    assert!(world.view().settled);
-    let (newest, revision) = (world.stored.clone(), world.coordinator.revision());
-    let access = world.access;
-
-    world.stored = backup;
-    world.restart();
-    // A first look at most has begun before anybody has asked.
-    let known = SyncRequest {
-        known_revision: revision,
-        ..consumes(GROUP, 1, revision.0)
-    };
-    world.handle(Event::Sync(known)).unwrap();
-    for _ in 0..100 {
-        for work in std::mem::take(&mut world.work) {
-            assert!(matches!(work, Work::Inspect { .. }), "{work:?}");
-            let seen = world.perform(work);
-            let _ = world.handle(seen);
-        }
-        world.now += Duration::from_secs(1);
-        let _ = world.handle(Event::Tick);
-    }
-    assert_eq!(world.access, access);
-    let why = world.coordinator.outdated().unwrap();
+    let mut moved = Moved::new().restored();
+    // The brokers answer before anybody has asked.
+    moved.wait(Duration::from_secs(30));
+    moved.hear(SyncRequest {
+        known_revision: moved.revision,
+        ..consumes(GROUP, 1, moved.revision.0)
+    });
+    moved.wait(Duration::from_secs(100));
+    let why = moved.world.coordinator.outdated().unwrap();
     assert!(why.contains("reader knows revision"), "{why}");
-    let view = world.view();
+    let view = moved.world.view();
     assert_eq!(
         (view.trouble, view.settled, view.ready),
         (Some(why), false, false)
     );
-    let advance = Command::Advance {
-        topic: TOPIC.into(),
-        to: None,
-        terms: Terms::waiting(),
-    };
-    assert_eq!(world.command(advance).unwrap_err().code, "conflict");
+    assert_eq!(moved.world.command(advance()).unwrap_err().code, "conflict");
 
-    world.stored = newest;
-    world.restart();
-    world.run(60);
-    assert_eq!(world.coordinator.outdated(), None);
-    assert!(world.view().settled);
-    assert_eq!(world.access, access);
+    moved.world.stored = moved.newest.clone();
+    moved.world.restart();
+    moved.world.run(100);
+    assert_eq!(moved.world.coordinator.outdated(), None);
+    assert!(moved.world.view().settled);
+    assert_eq!(moved.world.access, moved.access);
+}
+
+#[test]
+fn instance_that_has_only_its_plans_on_disk_is_known_by_what_it_has_applied() {
+    let mut moved = Moved::new().restored();
+    moved.hear(consumes(GROUP, 1, moved.revision.0));
+    assert!(moved.world.coordinator.outdated().is_some());
+    moved.wait(Duration::from_secs(100));
+}
+
+#[test]
+fn plan_that_is_newer_than_the_stored_one_is_known_behind_a_counter_that_has_gone_on() {
+    let mut moved = Moved::new().restored();
+    let key = (Kind::Meta, META_KEY.to_owned());
+    let counter = moved.world.stored.get_mut(&key).unwrap();
+    counter.value["revision"] = json!(moved.revision.0 + 100);
+    moved.world.restart();
+    moved.hear(consumes(GROUP, 1, moved.revision.0));
+    assert!(moved.world.coordinator.outdated().is_some());
+}
+
+#[test]
+fn after_a_start_nothing_is_changed_before_all_that_are_stored_were_heard() {
+    let mut moved = Moved::new().restored();
+    let view = moved.world.view();
+    assert_eq!((view.stage, view.trouble), (Stage::SourceOnly, None));
+    moved.world.advance(Stage::TargetOnly);
+    let trouble = moved.world.view().trouble.unwrap();
+    assert!(
+        trouble.contains("listens to consumer, producer first"),
+        "{trouble}"
+    );
+    let remove = Command::Remove {
+        topic: TOPIC.into(),
+    };
+    let refused = moved.world.command(remove).unwrap_err();
+    assert_eq!(refused.code, "unavailable");
+    assert!(refused.message.contains("just started"), "{refused:?}");
+    moved.wait(Duration::from_secs(35));
+    // Whoever could act has been heard, or has lost its lease.
+    assert!(moved.world.coordinator.listening(moved.world.now).is_some());
+    moved.world.now += Duration::from_secs(2);
+    let _ = moved.world.handle(Event::Tick);
+    assert_eq!(moved.world.coordinator.listening(moved.world.now), None);
+}
+
+#[test]
+fn restart_goes_on_as_soon_as_all_that_are_stored_were_heard() {
+    let mut moved = Moved::new();
+    moved.world.restart();
+    assert!(moved.world.coordinator.listening(moved.world.now).is_some());
+    moved.world.sync(0);
+    assert!(moved.world.coordinator.listening(moved.world.now).is_some());
+    moved.world.sync(1);
+    assert_eq!(moved.world.coordinator.listening(moved.world.now), None);
+}
+
+#[test]
+fn instance_of_another_control_plane_holds_everything_up_until_it_is_gone() {
+    let mut moved = Moved::new();
+    let stranger = SyncRequest {
+        known_revision: Revision(1_000),
+        ..consumes("strangers", 1, 1_000)
+    };
+    moved.hear(stranger.clone());
+    assert_eq!(moved.world.command(advance()).unwrap_err().code, "conflict");
+    moved.hear(SyncRequest {
+        leaving: true,
+        sequence: 2,
+        ..stranger.clone()
+    });
+    assert_eq!(moved.world.coordinator.outdated(), None);
+
+    moved.hear(SyncRequest {
+        incarnation: "another life".into(),
+        ..stranger.clone()
+    });
+    assert!(moved.world.coordinator.outdated().is_some());
+    for _ in 0..80 {
+        moved.world.round();
+    }
+    let gone = Command::ConfirmGone {
+        instance: stranger.instance,
+        reason: "it belongs to another fleet".into(),
+    };
+    moved.world.command(gone).unwrap();
+    assert_eq!(moved.world.coordinator.outdated(), None);
 }

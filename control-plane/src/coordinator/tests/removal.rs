@@ -94,7 +94,8 @@ fn removal_is_repeated_until_the_target_is_open_again() {
         if crash {
             world.restart();
         }
-        world.run(60);
+        // A lease, during which a new start listens, and the change itself.
+        world.run(100);
         assert!(world.coordinator.topic(TOPIC, world.now).is_none());
         assert_eq!(world.access, [Access::Open; 2]);
         assert!(!world.stored.contains_key(&(Kind::Topic, TOPIC.to_owned())));
@@ -123,4 +124,43 @@ fn cancelled_removal_keeps_the_topic_and_its_seal() {
     world.run(60);
     assert!(world.view().settled);
     assert_eq!(world.access, [Access::Open, Access::Sealed]);
+}
+
+#[test]
+fn topic_that_had_moved_comes_back_with_what_its_source_was_proved_to_hold() {
+    let mut world = World::with_apps([LeaseMode::Stop; 2]);
+    world.advance(Stage::TargetOnly);
+    world.run(60);
+    let key = (Kind::Topic, TOPIC.to_owned());
+    let proved = world.stored[&key].value["proof"].clone();
+    assert!(proved.is_object());
+    for app in &mut world.apps {
+        app.alive = false;
+    }
+    world.run(100);
+    let topic = || Arc::<str>::from(TOPIC);
+    world.command(Command::Remove { topic: topic() }).unwrap();
+    assert!(!world.stored.contains_key(&key));
+    let described = Side::BOTH.map(|side| {
+        Some(TopicDescription {
+            settings: settings(),
+            access: world.access[side.index()],
+            disagreement: None,
+            queues: (0..QUEUES).map(queue_id).collect(),
+            message_type: None,
+        })
+    });
+    let stage = world.coordinator.begins_at(TOPIC, &described);
+    assert_eq!(stage, Stage::TargetOnly);
+    let add = |described| Command::Add {
+        accepted: None,
+        topic: topic(),
+        groups: vec![GROUP.into()],
+        weight: None,
+        described,
+    };
+    world.published.clear();
+    world.command(add(described)).unwrap();
+    let row = &world.stored[&key].value;
+    assert_eq!((&row["goal"], &row["proof"]), (&json!("target_only"), &proved));
 }
