@@ -217,7 +217,8 @@ impl World {
         }
     }
 
-    /// All leases of those that are out of contact end; the others renew theirs meanwhile.
+    /// All leases of those that are out of contact end; the others renew theirs meanwhile. A control plane that has just started has listened for long
+    /// enough.
     fn leases(&mut self, state: &State, brief: &Brief, out: &mut Out) {
         let ends = |slot: usize| {
             let process = &state.processes[slot];
@@ -227,7 +228,7 @@ impl World {
                 && process.member;
             (seen || own) && !self.reaches(state, slot)
         };
-        if !(0..SLOTS).any(ends) {
+        if !(0..SLOTS).any(ends) && !brief.listens {
             return;
         }
         let mut next = *state;

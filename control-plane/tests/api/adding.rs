@@ -1,10 +1,14 @@
 //! What is not managed, because sealing its target would hurt somebody.
 
+use std::time::Duration;
+
 use crossfade::{
     Access, IdempotencyKey, Message, Revision, Side,
     backend::{Outgoing, Subscription},
+    stage::Stage,
 };
 use crossfade_control_plane::{ServeOptions, Server};
+use reqwest::StatusCode;
 
 use crate::support::*;
 
@@ -73,4 +77,69 @@ async fn one_cluster_as_both_sides_is_found_out() {
     assert_eq!(refused.code(), "conflict");
     assert!(refused.to_string().contains("one cluster"), "{refused}");
     assert_eq!(clusters.access(Side::Source).await, Access::Open);
+}
+
+#[tokio::test]
+async fn group_that_nobody_named_counts_on_the_target_too() {
+    let clusters = Clusters::new().await;
+    let server = clusters.serve().await;
+    let target = &clusters.backends[Side::Target.index()];
+    target.admin().create_group("reports").await.unwrap();
+    let consumer = target
+        .consumer(&Subscription::new(TOPIC, "reports"))
+        .await
+        .unwrap();
+    let refused = server.operator().add(TOPIC, &[GROUP]).await.unwrap_err();
+    assert_eq!(refused.code(), "conflict");
+    assert!(
+        refused.to_string().contains("in group reports"),
+        "{refused}"
+    );
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn topic_that_has_moved_is_added_again_although_its_target_is_in_use() {
+    let clusters = Clusters::new().await;
+    let server = clusters.serve().await;
+    let operator = server.operator();
+    operator.add(TOPIC, &[GROUP]).await.unwrap();
+    let mut hand = Hand::new(server.url(), "orders-1");
+    let instance = hand.clone().run().await;
+    operator
+        .advance(TOPIC, Some(Stage::TargetOnly))
+        .await
+        .unwrap();
+    operator.settled(TOPIC, PATIENCE).await.unwrap();
+    drop(instance);
+    hand.request.leaving = true;
+    hand.request.sequence = 0;
+    hand.sync(Duration::ZERO).await.unwrap();
+    operator.remove(TOPIC).await.unwrap();
+
+    send(&clusters, Side::Target).await;
+    let added = operator.add(TOPIC, &[GROUP]).await.unwrap();
+    assert_eq!(added.stage, Stage::TargetOnly);
+    assert_eq!(clusters.access(Side::Target).await, Access::Open);
+}
+
+#[tokio::test]
+async fn store_that_is_older_than_an_instance_hands_out_no_plans_and_moves_no_topic() {
+    let clusters = Clusters::new().await;
+    let server = clusters.serve().await;
+    let operator = server.operator();
+    operator.add(TOPIC, &[GROUP]).await.unwrap();
+    let mut knows = Hand::new(server.url(), "orders-1");
+    knows.request.known_revision = Revision(1_000);
+    // It is not answered with what is old, and not cut off either: it goes on with the plans that it has.
+    let answer = knows.sync(Duration::ZERO).await.unwrap();
+    assert!(answer.plans.plans.is_empty());
+    let mut fresh = Hand::new(server.url(), "orders-2");
+    let (status, problem) = fresh.sync(Duration::ZERO).await.unwrap_err();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(problem.message.contains("older copy"), "{problem:?}");
+    let plan = reqwest::get(format!("{}/v1/plan", server.url())).await;
+    assert_eq!(plan.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    let refused = operator.advance(TOPIC, None).await.unwrap_err();
+    assert_eq!(refused.code(), "conflict");
 }

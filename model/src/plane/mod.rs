@@ -55,6 +55,8 @@ pub struct Brief {
     pub claims: bool,
     /// Looks of the proof so far.
     pub looks: u64,
+    /// It has just started, and changes nothing before it has heard the instances or a lease has passed.
+    pub listens: bool,
     /// It waits until a change without an answer is over.
     pub waits: bool,
     /// The work under way.

@@ -108,6 +108,9 @@ impl Plane {
             epoch: 0,
         };
         plane.restart(lie);
+        // It has listened to nobody for a lease, as after each start.
+        plane.now += LEASE + Duration::from_secs(1);
+        plane.handle(Event::Tick, lie);
         plane
     }
 
@@ -343,6 +346,7 @@ impl Plane {
             settled: view.as_ref().is_some_and(|view| view.settled),
             claims: at_rest && seal.is_some_and(|seal| seal.passed),
             looks: seal.map_or(0, |seal| seal.numbers["looks"].as_u64().unwrap_or(0).min(2)),
+            listens: coordinator.is_some_and(|known| known.listening(self.now).is_some()),
             waits: coordinator
                 .and_then(Coordinator::next_tick)
                 .is_some_and(|due| due > self.now),

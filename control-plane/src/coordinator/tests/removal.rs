@@ -162,5 +162,8 @@ fn topic_that_had_moved_comes_back_with_what_its_source_was_proved_to_hold() {
     world.published.clear();
     world.command(add(described)).unwrap();
     let row = &world.stored[&key].value;
-    assert_eq!((&row["goal"], &row["proof"]), (&json!("target_only"), &proved));
+    assert_eq!(
+        (&row["goal"], &row["proof"]),
+        (&json!("target_only"), &proved)
+    );
 }
