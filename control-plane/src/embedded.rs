@@ -155,7 +155,8 @@ impl Caller {
         self.handle.command(actor, command).await.map(drop)
     }
 
-    /// Manages a topic, as both clusters describe it now.
+    /// Manages a topic, as both clusters describe it now. Whether somebody uses it on the target, which is sealed, is for the caller to know: the
+    /// API looks, this does not.
     ///
     /// # Errors
     /// As [`Self::command`]; `unavailable` when a cluster does not answer.

@@ -242,6 +242,8 @@ pub struct Step {
     pub work: Vec<Work>,
     /// Plans have changed.
     pub wake: bool,
+    /// A topic's trouble has begun, in words, or is over.
+    pub trouble: Option<(Arc<str>, Option<String>)>,
 }
 
 /// A command or a request was taken.

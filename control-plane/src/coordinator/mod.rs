@@ -131,6 +131,17 @@ impl Coordinator {
     /// Takes one event. When the change cannot be stored, throw this coordinator away and [`restore`](Self::restore) one: then nothing is half changed.
     pub fn handle(&mut self, event: Event, now: Duration) -> Step {
         let mut step = Step::default();
+        let subject = match &event {
+            Event::Facts { topic, .. }
+            | Event::AccessChanged { topic, .. }
+            | Event::FirstOffsets { topic, .. } => Some(Arc::clone(topic)),
+            _ => None,
+        };
+        let trouble = |topics: &BTreeMap<Arc<str>, Topic>| {
+            let topic = subject.as_ref().and_then(|name| topics.get(name));
+            topic.and_then(|topic| topic.trouble.clone())
+        };
+        let before = trouble(&self.topics);
         match event {
             Event::Sync(request) => self.sync(&request, now, &mut step),
             Event::Tick => {
@@ -200,6 +211,11 @@ impl Coordinator {
                 }
             }
         }
+        let after = trouble(&self.topics);
+        // Its numbers may change with every look.
+        step.trouble = subject
+            .filter(|_| before.is_some() != after.is_some())
+            .map(|name| (name, after));
         self.reconcile(now, &mut step);
         step
     }

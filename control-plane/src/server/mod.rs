@@ -203,7 +203,7 @@ async fn prepare(
     config.epoch = store.epoch();
     if config.epoch > 1 {
         tracing::info!(
-            "epoch {}: took over from epoch {}; a control plane that still runs on this store stops",
+            "epoch {}: goes on where epoch {} ended; if that control plane still runs, it stops",
             config.epoch,
             config.epoch - 1
         );

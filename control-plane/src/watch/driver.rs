@@ -398,6 +398,11 @@ impl Driver {
         for entry in &decided {
             told(entry);
         }
+        match step.trouble {
+            Some((topic, Some(trouble))) => tracing::warn!(%topic, "{trouble}"),
+            Some((topic, None)) => tracing::info!(%topic, "its trouble is over"),
+            None => {}
+        }
         for work in step.work {
             self.spawn(work);
         }

@@ -11,10 +11,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::clusters::Clusters;
 use crate::coordinator::Refusal;
 
+// Together with the connecting before it they are over before a client of the API gives up, after 30 s.
+
 /// How long one side's description may take.
-const DESCRIBE: Duration = Duration::from_secs(10);
+const DESCRIBE: Duration = Duration::from_secs(5);
 /// How long looking whether the target is in use may take, the watch over new messages included.
-const LOOK: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_secs(12);
 /// How long the target is watched for new messages.
 const WATCH: Duration = Duration::from_secs(1);
 

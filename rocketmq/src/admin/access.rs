@@ -83,8 +83,12 @@ impl Admin {
             .iter()
             .map(|(broker, error)| format!("{broker}: {error}"))
             .collect();
+        let done = match done.as_slice() {
+            [] => "on no broker for certain".to_owned(),
+            done => format!("on {} only", done.join(", ")),
+        };
         let message = format!(
-            "topic {topic} is {access:?} on {done:?} only, and unknown elsewhere: {}",
+            "topic {topic} is {access:?} {done}; unknown elsewhere: {}",
             each.join("; ")
         );
         let (_, first) = failed.swap_remove(0);

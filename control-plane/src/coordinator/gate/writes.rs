@@ -78,7 +78,7 @@ pub(super) fn quiet(scene: &Scene<'_>, side: Side) -> Gate {
         Some(growth) => (
             false,
             format!(
-                "{} new messages on the {side} in the last {:.1} s, where no registered producer writes: stop whoever does",
+                "{} new messages on the {side} in the last {:.1} s, where nobody is to write any more: the last sends of the registered producers, if the stage has just changed; when it goes on, stop whoever writes there",
                 growth.grown,
                 growth.window.as_secs_f64()
             ),
