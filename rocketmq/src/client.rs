@@ -191,7 +191,7 @@ impl Client {
                 let (connection, new) = opened.map_err(|_| {
                     Error::new(
                         ErrorKind::Timeout,
-                        format!("cannot connect within {timeout:?}"),
+                        format!("cannot connect within {} ms", timeout.as_millis()),
                     )
                     .with_address(address)
                 })??;
