@@ -698,15 +698,17 @@ size_t crossfade_batch_len(const crossfade_batch *batch);
 /**
  * One message of a batch; `index` begins with 0.
  *
- * `*delivery_out` is written on success only; its bytes belong to the batch. Does not block. Thread-safe.
+ * CROSSFADE_INVALID_CONFIG: the batch has no such index. `*delivery_out` is written on success only; its bytes belong to the batch. Does not block. Thread-safe.
  */
-crossfade_error *crossfade_batch_get(const crossfade_batch *batch, size_t index, crossfade_delivery *delivery_out);
+crossfade_error *crossfade_batch_get(const crossfade_batch *batch,
+                                     size_t index,
+                                     crossfade_delivery *delivery_out);
 
 /**
  * The handler succeeded: the message is done for this group. After a timeout it may or may not be; acking again is safe.
  *
  * CROSSFADE_STALE_DELIVERY: this consumer no longer owns it, and it may be handled again. `consumer` must be the one that received the
- * batch. Blocks for at most timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
+ * batch. CROSSFADE_INVALID_CONFIG: the batch has no such index. Blocks for at most timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
  */
 crossfade_error *crossfade_consumer_ack(crossfade_consumer *consumer,
                                         const crossfade_batch *batch,
@@ -716,8 +718,8 @@ crossfade_error *crossfade_consumer_ack(crossfade_consumer *consumer,
 /**
  * The handler failed: the message comes again after about redeliver_after_ms (0 to CROSSFADE_MAX_TIMEOUT_MS; brokers round it up).
  *
- * CROSSFADE_STALE_DELIVERY: this consumer no longer owns it. `consumer` must be the one that received the batch. Blocks for at most
- * timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
+ * CROSSFADE_STALE_DELIVERY: this consumer no longer owns it. `consumer` must be the one that received the batch. CROSSFADE_INVALID_CONFIG:
+ * the batch has no such index. Blocks for at most timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
  */
 crossfade_error *crossfade_consumer_nack(crossfade_consumer *consumer,
                                          const crossfade_batch *batch,

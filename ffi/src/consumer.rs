@@ -220,7 +220,7 @@ pub unsafe extern "C" fn crossfade_batch_len(batch: *const crossfade_batch) -> u
 
 /// One message of a batch; `index` begins with 0.
 ///
-/// `*delivery_out` is written on success only; its bytes belong to the batch. Does not block. Thread-safe.
+/// CROSSFADE_INVALID_CONFIG: the batch has no such index. `*delivery_out` is written on success only; its bytes belong to the batch. Does not block. Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossfade_batch_get(
     batch: *const crossfade_batch,
@@ -260,7 +260,7 @@ pub unsafe extern "C" fn crossfade_batch_get(
 /// The handler succeeded: the message is done for this group. After a timeout it may or may not be; acking again is safe.
 ///
 /// CROSSFADE_STALE_DELIVERY: this consumer no longer owns it, and it may be handled again. `consumer` must be the one that received the
-/// batch. Blocks for at most timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
+/// batch. CROSSFADE_INVALID_CONFIG: the batch has no such index. Blocks for at most timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossfade_consumer_ack(
     consumer: *mut crossfade_consumer,
@@ -282,8 +282,8 @@ pub unsafe extern "C" fn crossfade_consumer_ack(
 
 /// The handler failed: the message comes again after about redeliver_after_ms (0 to CROSSFADE_MAX_TIMEOUT_MS; brokers round it up).
 ///
-/// CROSSFADE_STALE_DELIVERY: this consumer no longer owns it. `consumer` must be the one that received the batch. Blocks for at most
-/// timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
+/// CROSSFADE_STALE_DELIVERY: this consumer no longer owns it. `consumer` must be the one that received the batch. CROSSFADE_INVALID_CONFIG:
+/// the batch has no such index. Blocks for at most timeout_ms (0 to CROSSFADE_MAX_TIMEOUT_MS). Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossfade_consumer_nack(
     consumer: *mut crossfade_consumer,

@@ -191,7 +191,7 @@ impl Client {
                 let (connection, new) = opened.map_err(|_| {
                     Error::new(
                         ErrorKind::Timeout,
-                        format!("cannot connect within {timeout:?}"),
+                        format!("cannot connect within {} ms", timeout.as_millis()),
                     )
                     .with_address(address)
                 })??;
@@ -292,11 +292,7 @@ impl Client {
                 None => {
                     topics.retain(|_, entry| entry.strong_count() > 0);
                     let topic: Arc<str> = topic.into();
-                    let entry = Arc::new(TopicEntry {
-                        topic: Arc::clone(&topic),
-                        route: RwLock::default(),
-                        asked: tokio::sync::Mutex::new(Instant::now()),
-                    });
+                    let entry = Arc::new(TopicEntry::new(Arc::clone(&topic)));
                     topics.insert(topic, Arc::downgrade(&entry));
                     (entry, true)
                 }
@@ -363,6 +359,15 @@ impl Drop for Inner {
 }
 
 impl TopicEntry {
+    /// Without a route.
+    pub(crate) fn new(topic: Arc<str>) -> TopicEntry {
+        TopicEntry {
+            topic,
+            route: RwLock::default(),
+            asked: tokio::sync::Mutex::new(Instant::now()),
+        }
+    }
+
     pub(crate) fn routed(&self) -> Arc<Routed> {
         Arc::clone(&self.route.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -163,9 +163,16 @@ pub(crate) fn denial(code: i32, remark: &str) -> Option<Denial> {
         "is disabled.",
         "Authentication failed",
     ];
+    // The same code says that a topic, a group or a broker itself forbids it (`PullMessageProcessor.java`, `AdminBrokerProcessor.java`): no matter of users.
+    const FORBIDDEN: [&str; 4] = [
+        "is forbidden",
+        GROUP_DISABLED,
+        "can not consume by broadcast way",
+        "Can not update config in black list",
+    ];
     let old = code == response::SYSTEM_ERROR && remark.contains("AclException");
-    // The same code says that a topic's permission has no write: that is no matter of users.
-    let new = code == response::NO_PERMISSION && !remark.contains("is forbidden");
+    let new =
+        code == response::NO_PERMISSION && !FORBIDDEN.iter().any(|words| remark.contains(words));
     if !old && !new {
         None
     } else if UNSIGNED.iter().any(|words| remark.contains(words)) {
@@ -175,6 +182,14 @@ pub(crate) fn denial(code: i32, remark: &str) -> Option<Denial> {
     } else {
         Some(Denial::Right)
     }
+}
+
+/// Before the name of a group that may not consume: its `consumeEnable` is false.
+const GROUP_DISABLED: &str = "subscription group no permission";
+
+/// Whether a group is refused because of its own configuration.
+pub(crate) fn is_group_disabled(code: i32, remark: &str) -> bool {
+    code == response::NO_PERMISSION && remark.starts_with(GROUP_DISABLED)
 }
 
 /// The right that a request takes, in the words of the brokers' own rules.
@@ -227,9 +242,25 @@ mod tests {
             (16, "check signature failed.".into(), Some(Credentials)),
             (16, "User:reader has no permission to access Topic:orders from 10.0.0.1, no matched policies.".into(), Some(Right)),
             (16, "the broker[10.0.0.1] sending message is forbidden".into(), None),
+            (16, "subscription group no permission, billing".into(), None),
+            (16, "the consumer group[billing] can not consume by broadcast way".into(), None),
+            (16, "the consumer group[billing] is forbidden for topic[orders]".into(), None),
+            (16, "Can not update config in black list.".into(), None),
             (1, "the queue is not found.".into(), None),
         ] {
             assert_eq!(super::denial(code, &remark), denial, "{remark}");
         }
+    }
+
+    #[test]
+    fn group_that_may_not_consume_is_no_matter_of_rights() {
+        use crate::error::Error;
+        let remark = Some("subscription group no permission, billing");
+        let error = Error::refused("the pull", response::NO_PERMISSION, remark)
+            .with_right(request::PULL_MESSAGE);
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert_eq!(error.code(), Some(response::NO_PERMISSION));
+        assert!(error.message().contains("consumeEnable"), "{error}");
+        assert!(!error.message().contains("the right"), "{error}");
     }
 }

@@ -93,7 +93,7 @@ impl Connection {
         let connected = connected.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::Timeout,
-                format!("cannot connect within {connect_timeout:?}"),
+                format!("cannot connect within {} ms", connect_timeout.as_millis()),
             ))
         });
         let (read, write) = connected.map_err(|error| error.with_address(address))?;
@@ -134,7 +134,7 @@ impl Connection {
         let late = |persisted| {
             Error::new(
                 ErrorKind::Timeout,
-                format!("no answer to request {code} within {wait:?}"),
+                format!("no answer to request {code} within {} ms", wait.as_millis()),
             )
             .with_persisted(persisted)
             .with_address(&shared.address)
@@ -149,7 +149,7 @@ impl Connection {
             Ok(Err(_)) => Err(shared.ended(Persisted::Maybe)),
             Err(_) => {
                 if wait >= SILENCE && shared.last_read() <= begun {
-                    let reason = format!("the peer has said nothing for {wait:?}");
+                    let reason = format!("the peer has said nothing for {} ms", wait.as_millis());
                     shared.end(ErrorKind::Unavailable, reason);
                 }
                 Err(late(Persisted::Maybe))

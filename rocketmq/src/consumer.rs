@@ -172,7 +172,7 @@ impl Consumer {
         match tokio::time::timeout(LONGEST, self.inbox.ready()).await {
             Ok(ready) => ready,
             Err(_) => {
-                let failure = self.group.group().last_failure();
+                let failure = self.inbox.last_failure();
                 // What others than access control say may pass.
                 let denied = ErrorKind::PermissionDenied;
                 let (kind, why) = match failure {

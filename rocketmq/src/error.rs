@@ -103,6 +103,11 @@ impl Error {
             Some(Denial::Right) => {
                 format!("{operation} was refused: the user lacks a right ({remark})")
             }
+            None if codes::is_group_disabled(code, remark) => {
+                format!(
+                    "{operation} was refused: the group itself may not consume, its consumeEnable is false ({remark})"
+                )
+            }
             None => format!("{operation} was refused with code {code}: {remark}"),
         };
         let mut error = Error::new(codes::kind_of(code, remark), words);

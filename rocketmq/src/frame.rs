@@ -28,8 +28,8 @@ pub const DEFAULT_MAX_FRAME_BYTES: usize = (16 << 20) + (256 << 10);
 const HEADER_JSON: u32 = 0;
 const HEADER_BINARY: u32 = 1;
 
-/// A frame that was received: a response, or a request of the broker's own.
-#[derive(Clone, Debug, Default)]
+/// A frame that was received: a response, or a request of the broker's own. `Debug` shows no body: brokers tell administrators passwords.
+#[derive(Clone, Default)]
 pub struct Command {
     /// Request or response code; see [`crate::codes`].
     pub code: i32,
@@ -45,6 +45,19 @@ pub struct Command {
     pub body: Bytes,
 }
 
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("code", &self.code)
+            .field("opaque", &self.opaque)
+            .field("flag", &self.flag)
+            .field("remark", &self.remark)
+            .field("fields", &self.fields)
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
+
 impl Command {
     pub(crate) fn is_response(&self) -> bool {
         self.flag & FLAG_RESPONSE != 0
@@ -55,9 +68,17 @@ impl Command {
     }
 }
 
-/// Named values of a header, in the order in which they came.
-#[derive(Clone, Debug, Default)]
+/// Named values of a header, in the order in which they came. `Debug` shows the names.
+#[derive(Clone, Default)]
 pub struct Fields(Vec<(String, String)>);
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
 
 impl Fields {
     /// The value of `name`.

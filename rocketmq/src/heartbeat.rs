@@ -258,22 +258,78 @@ impl Registry {
     }
 }
 
-/// How a heartbeat went.
+/// How a heartbeat went, by broker.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Beaten {
-    taken: usize,
-    failed: Option<Error>,
+    answers: Vec<(Arc<str>, Result<()>)>,
+    /// Nothing is known of any broker.
+    ended: Option<Error>,
 }
 
 impl Beaten {
     /// # Errors
     /// The last failure, when no broker took it.
     pub(crate) fn any(self) -> Result<()> {
-        match self.failed {
-            Some(error) if self.taken == 0 => Err(error),
-            _ => Ok(()),
+        if self.answers.iter().any(|(_, answer)| answer.is_ok()) {
+            return Ok(());
         }
+        let failures = self.answers.into_iter().map(|(_, answer)| answer);
+        failures.chain(self.ended.map(Err)).last().unwrap_or(Ok(()))
+    }
+}
+
+/// Which brokers were warned of, when, and whether they are still to be told to be back.
+#[derive(Debug, Default)]
+struct Troubles(HashMap<Arc<str>, (Instant, bool)>);
+
+/// What there is to say of a broker after a heartbeat.
+#[derive(Debug, Eq, PartialEq)]
+enum News {
+    Failing,
+    Back,
+}
+
+impl Troubles {
+    /// A broker that is down is tried twice a second, and not worth a line each time.
+    const AGAIN: Duration = Duration::from_secs(60);
+
+    fn note(&mut self, address: &Arc<str>, taken: bool, now: Instant) -> Option<News> {
+        let warned = self.0.get_mut(address);
+        if taken {
+            return std::mem::take(&mut warned?.1).then_some(News::Back);
+        }
+        if warned.is_some_and(|(at, _)| now.saturating_duration_since(*at) < Self::AGAIN) {
+            return None;
+        }
+        self.0.insert(Arc::clone(address), (now, true));
+        Some(News::Failing)
+    }
+
+    /// Says what is new; whether every broker took the heartbeat.
+    fn tell(&mut self, beaten: &Beaten) -> bool {
+        let now = Instant::now();
+        let mut all = true;
+        // Brokers that are in no route any more.
+        self.0
+            .retain(|address, _| beaten.answers.iter().any(|(other, _)| other == address));
+        for (address, answer) in &beaten.answers {
+            all &= answer.is_ok();
+            match (self.note(address, answer.is_ok(), now), answer) {
+                (Some(News::Failing), Err(error)) => {
+                    tracing::warn!(%error, "a broker does not take the heartbeat; it is tried again, and warned of once a minute");
+                }
+                (Some(News::Back), _) => {
+                    tracing::info!(%address, "the broker takes heartbeats again");
+                }
+                _ => {}
+            }
+        }
+        if let Some(error) = &beaten.ended {
+            all = false;
+            tracing::warn!(%error, "no heartbeat was sent");
+        }
+        all
     }
 }
 
@@ -288,22 +344,16 @@ pub(crate) async fn beat(client: &Client) -> Beaten {
         let (client, body) = (client.clone(), body.clone());
         async move {
             let request = Request::new(request::HEART_BEAT).body(body);
-            Ok(client.call(&address, "heartbeat", request).await)
+            let answer = client.call(&address, "heartbeat", request).await;
+            if let Err(error) = &answer {
+                tracing::debug!(%error, "heartbeat failed");
+            }
+            Ok((address, answer.map(drop)))
         }
     });
     match together(calls.collect()).await {
-        Ok(answers) => {
-            for answer in answers {
-                match answer {
-                    Ok(_) => beaten.taken += 1,
-                    Err(error) => {
-                        tracing::debug!(%error, "heartbeat failed");
-                        beaten.failed = Some(error);
-                    }
-                }
-            }
-        }
-        Err(error) => beaten.failed = Some(error),
+        Ok(answers) => beaten.answers = answers,
+        Err(error) => beaten.ended = Some(error),
     }
     beaten
 }
@@ -311,6 +361,7 @@ pub(crate) async fn beat(client: &Client) -> Beaten {
 /// Beats every so often, and at once when woken, but not more than ten times a second.
 pub(crate) async fn run(inner: Weak<Inner>, registry: Arc<Registry>, every: Duration) {
     const SHORTEST: Duration = Duration::from_millis(100);
+    let mut troubles = Troubles::default();
     loop {
         let begun = Instant::now();
         let woken = tokio::time::timeout(every, registry.wake.notified())
@@ -337,8 +388,7 @@ pub(crate) async fn run(inner: Weak<Inner>, registry: Arc<Registry>, every: Dura
                 changed.notify_one();
             }
         }
-        if let Some(error) = beaten.failed {
-            tracing::warn!(%error, "a broker did not take the heartbeat");
+        if !troubles.tell(&beaten) {
             tokio::time::sleep(Duration::from_millis(500)).await;
             registry.wake.notify_one();
         }
@@ -373,6 +423,33 @@ mod tests {
         assert_eq!(some.sub_string, "a || b");
         assert!(some.wants(Some("a")) && some.wants(Some("b")));
         assert!(!some.wants(None) && !some.wants(Some("c")));
+    }
+
+    #[test]
+    fn broker_that_is_down_is_warned_of_once_a_minute_and_told_when_it_is_back() {
+        let mut troubles = Troubles::default();
+        let (one, two): (Arc<str>, Arc<str>) = ("one:1".into(), "two:1".into());
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        for (seconds, address, taken, news) in [
+            (0, &one, true, None),
+            (1, &one, false, Some(News::Failing)),
+            (2, &one, false, None),
+            (3, &two, false, Some(News::Failing)),
+            (60, &one, false, None),
+            (61, &one, false, Some(News::Failing)),
+            (62, &one, false, None),
+            (63, &two, true, Some(News::Back)),
+            (64, &two, true, None),
+            (65, &one, true, Some(News::Back)),
+            // One that comes and goes is no louder.
+            (66, &one, false, None),
+            (67, &one, true, None),
+            (121, &one, false, Some(News::Failing)),
+        ] {
+            let told = troubles.note(address, taken, after(seconds));
+            assert_eq!(told, news, "{address} after {seconds} s");
+        }
     }
 
     #[tokio::test]
@@ -421,8 +498,10 @@ mod tests {
         let begun = Instant::now();
         let beaten = beat(&client).await;
         assert!(begun.elapsed() < Duration::from_millis(500) * (SILENT as u32) / 2);
-        assert!(beaten.failed.is_some());
-        assert_eq!(beaten.taken, 1);
+        let (taken_by, failed): (Vec<_>, Vec<_>) =
+            (beaten.answers.iter()).partition(|(_, answer)| answer.is_ok());
+        assert_eq!((taken_by.len(), failed.len()), (1, SILENT));
+        assert!(beaten.any().is_ok());
         assert!(taken.load(Ordering::Relaxed) >= 1);
     }
 }

@@ -9,13 +9,13 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     codes,
     connection::Connection,
     credentials::{Credentials, CredentialsSource},
-    error::{Error, ErrorKind, Result},
+    error::Result,
     frame::{Command, Request},
 };
 
@@ -27,9 +27,16 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 /// Signs what is sent, and reads the credentials again when a broker refuses them.
 pub(crate) struct Signing {
     source: Arc<dyn CredentialsSource>,
-    signer: RwLock<Arc<Signer>>,
+    signers: Arc<RwLock<Signers>>,
     /// When the credentials were last read again; held while reading.
-    read: tokio::sync::Mutex<Option<Instant>>,
+    read: Arc<tokio::sync::Mutex<Option<Instant>>>,
+}
+
+/// Brokers learn of new credentials one after the other: those that have not yet take the ones before.
+#[derive(Clone)]
+struct Signers {
+    newest: Arc<Signer>,
+    before: Option<Arc<Signer>>,
 }
 
 impl Signing {
@@ -39,20 +46,25 @@ impl Signing {
         let signer = Signer::new(source.read()?);
         Ok(Signing {
             source,
-            signer: RwLock::new(Arc::new(signer)),
-            read: tokio::sync::Mutex::default(),
+            signers: Arc::new(RwLock::new(Signers {
+                newest: Arc::new(signer),
+                before: None,
+            })),
+            read: Arc::default(),
         })
     }
 
-    fn signer(&self) -> Arc<Signer> {
-        Arc::clone(&self.signer.read().unwrap_or_else(PoisonError::into_inner))
+    fn signers(&self) -> Signers {
+        let signers = self.signers.read();
+        signers.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn sign(&self, request: &mut Request) {
-        self.signer().sign(request);
+        self.signers().newest.sign(request);
     }
 
-    /// [`Connection::invoke`], signed; once more if the credentials were refused and there are new ones.
+    /// [`Connection::invoke`], signed; once more if the credentials were refused and there are others: new ones, or else those before the newest. All of it
+    /// within `wait`.
     ///
     /// # Errors
     /// As there.
@@ -65,53 +77,87 @@ impl Signing {
         mut request: Request,
         wait: Duration,
     ) -> Result<Command> {
-        let begun = Instant::now();
-        let signer = self.signer();
+        let deadline = Instant::now() + wait;
+        let signer = self.signers().newest;
         let unsigned = self.source.may_change().then(|| request.clone());
         signer.sign(&mut request);
-        let answer = connection.invoke(request, wait).await?;
+        let refusal = connection.invoke(request, wait).await?;
         let Some(mut again) = unsigned else {
-            return Ok(answer);
+            return Ok(refusal);
         };
-        let remark = answer.remark.as_deref().unwrap_or_default();
-        let refused = codes::denial(answer.code, remark) == Some(codes::Denial::Credentials);
-        if !refused || !self.renewed(&signer).await {
-            return Ok(answer);
+        if !refuses_credentials(&refusal) {
+            return Ok(refusal);
         }
-        self.sign(&mut again);
-        let left = wait.saturating_sub(begun.elapsed());
-        connection.invoke(again, left).await
+        // Late is as good as unchanged: the refusal is definite, a request that goes out without a wait is not.
+        let renewed = timeout_at(deadline, self.renew(&signer)).await;
+        let other = match renewed {
+            Ok(()) => self.signers().other_than(&signer),
+            Err(_) => None,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(other) = other.filter(|_| !left.is_zero()) else {
+            return Ok(refusal);
+        };
+        other.sign(&mut again);
+        let answer = connection.invoke(again, left).await?;
+        // Of two refusals, what was said of the newest credentials.
+        let newest = Arc::ptr_eq(&self.signers().newest, &other);
+        Ok(match refuses_credentials(&answer) && !newest {
+            true => refusal,
+            false => answer,
+        })
     }
 
-    /// Whether there are other credentials than `refused`.
-    async fn renewed(&self, refused: &Arc<Signer>) -> bool {
-        let mut read = self.read.lock().await;
-        if !Arc::ptr_eq(&self.signer(), refused) {
-            return true;
+    /// Reads the credentials again, unless there are others than `refused` already or that was just done.
+    ///
+    /// # Cancellation
+    /// What was begun is finished in the background, and serves those who come later.
+    async fn renew(&self, refused: &Arc<Signer>) {
+        let mut read = Arc::clone(&self.read).lock_owned().await;
+        if !Arc::ptr_eq(&self.signers().newest, refused)
+            || read.is_some_and(|at| at.elapsed() < READ_EVERY)
+        {
+            return;
         }
-        if read.is_some_and(|at| at.elapsed() < READ_EVERY) {
-            return false;
-        }
-        let source = Arc::clone(&self.source);
-        let outcome = tokio::task::spawn_blocking(move || source.read()).await;
-        *read = Some(Instant::now());
-        let outcome = outcome.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Closed, "the credentials were not read").with_source(error))
+        let (source, signers) = (Arc::clone(&self.source), Arc::clone(&self.signers));
+        let reading = tokio::task::spawn_blocking(move || {
+            let outcome = source.read();
+            *read = Some(Instant::now());
+            match outcome {
+                Ok(credentials) => {
+                    let mut signers = signers.write().unwrap_or_else(PoisonError::into_inner);
+                    if signers.newest.credentials != credentials {
+                        tracing::info!(
+                            "the credentials were refused and have changed: new ones are used"
+                        );
+                        let newest = Arc::new(Signer::new(credentials));
+                        signers.before = Some(std::mem::replace(&mut signers.newest, newest));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the credentials were refused and cannot be read again");
+                }
+            }
         });
-        match outcome {
-            Ok(credentials) if credentials != refused.credentials => {
-                tracing::info!("the credentials were refused and have changed: new ones are used");
-                *self.signer.write().unwrap_or_else(PoisonError::into_inner) =
-                    Arc::new(Signer::new(credentials));
-                true
-            }
-            Ok(_) => false,
-            Err(error) => {
-                tracing::warn!(%error, "the credentials were refused and cannot be read again");
-                false
-            }
+        if let Err(error) = reading.await {
+            tracing::warn!(%error, "the credentials were refused and were not read again");
         }
     }
+}
+
+impl Signers {
+    /// The newest, or the ones before if it was the newest that was refused.
+    fn other_than(self, refused: &Arc<Signer>) -> Option<Arc<Signer>> {
+        match Arc::ptr_eq(&self.newest, refused) {
+            true => self.before,
+            false => Some(self.newest),
+        }
+    }
+}
+
+fn refuses_credentials(answer: &Command) -> bool {
+    let remark = answer.remark.as_deref().unwrap_or_default();
+    codes::denial(answer.code, remark) == Some(codes::Denial::Credentials)
 }
 
 impl fmt::Debug for Signing {

@@ -208,6 +208,11 @@ fn check_server(server: &str) -> Result<()> {
             shortened(server)
         )))
     };
+    if server.contains('@') {
+        return Err(invalid(
+            "has a user or a password before a server: give credentials by keys or a file",
+        ));
+    }
     let Some((host, port)) = server.rsplit_once(':') else {
         return wrong("has no port");
     };
@@ -393,9 +398,9 @@ mod tests {
             .parse::<Address>()
             .unwrap_err();
         assert!(!format!("{error:?} {error}").contains("hush"));
-        let error = "rocketmq://a:1?access_key=hush"
-            .parse::<Address>()
-            .unwrap_err();
-        assert!(!format!("{error:?} {error}").contains("hush"));
+        for text in ["rocketmq://a:1?access_key=hush", "rocketmq://hush:hush@a:1"] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(!format!("{error:?} {error}").contains("hush"));
+        }
     }
 }

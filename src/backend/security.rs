@@ -15,12 +15,13 @@ use crate::{
 /// The largest file of credentials, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 const OPERATION: &str = "credentials";
+const UNKNOWN: &str = "unknown key";
 
 /// Who signs in at a cluster, and whether over TLS. `Debug` shows nothing that is secret. The keys `source.*` and `target.*` of the configuration set it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Security {
-    /// `credentials_file`: lines `key = value` with the keys of this list, without `source.` or `target.`; what it says wins. Read again when the cluster
-    /// refuses the credentials.
+    /// `credentials_file`: lines `key = value` with the keys of this list, without `source.` or `target.`; what it says wins, and its `secret_key` or
+    /// `secret_key_file` takes the place of either. Read again when the cluster refuses the credentials.
     pub credentials_file: Option<PathBuf>,
     /// `access_key`: the user.
     pub access_key: Option<Secret>,
@@ -122,7 +123,7 @@ impl Security {
             "tls_cert_file" => self.tls_cert_file = path()?,
             "tls_key_file" => self.tls_key_file = path()?,
             "tls_server_name" => self.tls_server_name = Some(text()?),
-            _ => return Err("unknown key".into()),
+            _ => return Err(UNKNOWN.into()),
         }
         Ok(())
     }
@@ -140,6 +141,7 @@ impl Security {
     pub fn read(&self) -> Result<Security> {
         let mut read = self.clone();
         if let Some(path) = read.credentials_file.take() {
+            let (mut key_there, mut key_file_there) = (false, false);
             let origin = path.display().to_string();
             let text = contents(&path)?;
             for (number, line) in text.lines().enumerate() {
@@ -157,13 +159,21 @@ impl Security {
                         "credentials_file names this file; it cannot name another",
                     ));
                 }
-                // What stands before the `=` may be a secret that was put there by mistake.
-                let known = key
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-                let shown = if known { key } else { "this key" };
-                read.set(key, value.trim())
-                    .map_err(|why| at(&format!("{shown}: {why}")))?;
+                read.set(key, value.trim()).map_err(|why| {
+                    at(&match why == UNKNOWN {
+                        // It may be a secret, or the beginning of one, that ends with a `=`.
+                        true => "the word before the `=` is no key of such a file (CONFIGURATION.md has them, with the side in front)".to_owned(),
+                        false => format!("{key}: {why}"),
+                    })
+                })?;
+                key_there |= key == "secret_key";
+                key_file_there |= key == "secret_key_file";
+            }
+            // One of the two in the file is instead of the other elsewhere; both in the file are one too many.
+            if key_there && !key_file_there {
+                read.secret_key_file = None;
+            } else if key_file_there && !key_there {
+                read.secret_key = None;
             }
         }
         if read.tls_cert_file.is_some() != read.tls_key_file.is_some() {
@@ -222,24 +232,32 @@ impl Security {
         }
     }
 
-    /// Warns of files with secrets that everybody on this machine can read.
+    /// Warns of files with secrets that everybody on this machine can read, those that the file of credentials names among them. Blocks the thread.
     pub fn warn_of_readable_files(&self) {
-        #[cfg(unix)]
-        for path in [
-            &self.credentials_file,
-            &self.secret_key_file,
-            &self.tls_key_file,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            let everybody =
-                fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0);
-            if everybody {
-                tracing::warn!(file = %path.display(), "everybody on this machine can read this file, which has secrets: chmod 600");
-            }
+        for path in self.readable_files() {
+            tracing::warn!(file = %path.display(), "everybody on this machine can read this file, which has secrets: chmod 600");
         }
+    }
+
+    #[cfg(unix)]
+    fn readable_files(&self) -> Vec<PathBuf> {
+        use std::os::unix::fs::PermissionsExt as _;
+        // A file that cannot be used is told by whoever wants to use it.
+        let read = self.read().unwrap_or_else(|_| self.clone());
+        let files = [
+            self.credentials_file.clone(),
+            read.secret_key_file,
+            read.tls_key_file,
+        ];
+        let everybody = |path: &PathBuf| {
+            fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
+        };
+        files.into_iter().flatten().filter(everybody).collect()
+    }
+
+    #[cfg(not(unix))]
+    fn readable_files(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 }
 
@@ -298,6 +316,67 @@ mod tests {
     }
 
     #[test]
+    fn secret_key_of_the_file_of_credentials_takes_the_place_of_one_elsewhere() {
+        let key_file = file("apart\n");
+        let key_file = key_file.path().to_str().unwrap();
+        let both = format!("secret_key = inside\nsecret_key_file = {key_file}\n");
+        for (inside, outside, key) in [
+            (
+                "secret_key = inside",
+                ("secret_key_file", key_file),
+                "inside",
+            ),
+            ("secret_key = inside", ("secret_key", "outside"), "inside"),
+            (
+                &format!("secret_key_file = {key_file}"),
+                ("secret_key", "outside"),
+                "apart",
+            ),
+            ("", ("secret_key", "outside"), "outside"),
+            ("", ("secret_key_file", key_file), "apart"),
+            (&*both, ("tls", "off"), ""),
+        ] {
+            let credentials = file(&format!("access_key = reader\n{inside}\n"));
+            let mut security = Security::from_file(credentials.path());
+            security.set(outside.0, outside.1).unwrap();
+            match security.sign_in() {
+                Ok(Some(user)) => assert_eq!(user.secret_key.expose(), key, "{inside}"),
+                Ok(None) => panic!("nobody signs: {inside}"),
+                Err(error) => assert!(
+                    key.is_empty() && error.kind() == ErrorKind::InvalidConfig,
+                    "{inside}: {error}"
+                ),
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_that_a_file_of_credentials_names_are_warned_of_too() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let allow = |file: &tempfile::NamedTempFile, mode| {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let (key, tls_key) = (file("hush"), file("hush"));
+        let credentials = file(&format!(
+            "access_key = reader\nsecret_key_file = {}\ntls = on\ntls_cert_file = cert.pem\ntls_key_file = {}\n",
+            key.path().display(),
+            tls_key.path().display()
+        ));
+        let security = Security::from_file(credentials.path());
+        for file in [&credentials, &key, &tls_key] {
+            allow(file, 0o600);
+        }
+        assert_eq!(security.readable_files(), [] as [PathBuf; 0]);
+        for file in [&credentials, &key, &tls_key] {
+            allow(file, 0o644);
+            assert_eq!(security.readable_files(), [file.path().to_owned()]);
+            allow(file, 0o640);
+            assert_eq!(security.readable_files(), [] as [PathBuf; 0]);
+        }
+    }
+
+    #[test]
     fn what_does_not_go_together_is_invalid_config_and_nothing_secret_is_shown() {
         let missing = "/no/such/file";
         for values in [
@@ -325,6 +404,10 @@ mod tests {
         for text in [
             "hush",
             "Hush = 1",
+            "hush=",
+            "hush = access_key",
+            "secretkey: hush",
+            "secretkey: hush==",
             "secret_key = ",
             "credentials_file = x",
             "tls = yes",

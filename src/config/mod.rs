@@ -103,17 +103,22 @@ impl Config {
     /// Sets one key.
     ///
     /// # Errors
-    /// `InvalidConfig` for an unknown key, or a value out of its range; a secret value is not shown.
+    /// `InvalidConfig` for an unknown key, or a value out of its range; what is or may be a secret is not shown.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let Some(row) = KEYS.iter().find(|row| row.name == key) else {
-            let near = nearest(key).map_or(String::new(), |near| format!(": is it {near:?}?"));
+            let near = nearest(key);
+            let shown = match looks_like_a_key(key, near) {
+                true => format!(" {:?}", shortened(key)),
+                false => ", not shown because it may be a secret".to_owned(),
+            };
+            let near = near.map_or(String::new(), |near| format!(": is it {near:?}?"));
             return Err(invalid(format!(
-                "unknown key {:?}{near} (CONFIGURATION.md has them all)",
-                shortened(key)
+                "unknown key{shown}{near} (CONFIGURATION.md has them all)"
             )));
         };
         (row.set)(self, value.trim()).map_err(|why| {
-            let shown = match row.secret {
+            // An address may carry a secret where none belongs.
+            let shown = match row.secret || value.contains(['@', '?']) {
                 true => "***".into(),
                 false => format!("{:?}", shortened(value)),
             };
@@ -182,6 +187,15 @@ pub fn reference() -> String {
         ));
     }
     text
+}
+
+/// Whether an unknown key may be shown: in a line that was written in another way, or is not finished, it may be the value.
+fn looks_like_a_key(key: &str, near: Option<&str>) -> bool {
+    let section = |name: &str| name.split_once('.').map(|(section, _)| section.to_owned());
+    let of_keys = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'.' | b'_');
+    let known = section(key);
+    key.bytes().all(of_keys)
+        && (near.is_some() || known.is_some() && KEYS.iter().any(|row| section(row.name) == known))
 }
 
 /// The known key that differs in the fewest places, if that is few.
@@ -295,6 +309,30 @@ mod tests {
         ] {
             let error = Config::default().set(key, value).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{key} = {value}");
+        }
+    }
+
+    #[test]
+    fn unknown_key_is_shown_only_if_it_looks_like_one() {
+        for (line, shown) in [
+            ("control.pol_wait_ms = hush", true),
+            ("source.sekret = hush", true),
+            ("hush = 1", false),
+            ("hush=", false),
+            ("Hush1/2+3==", false),
+            ("source.secret_key: hush=", false),
+            ("source.secret_key hush=", false),
+            ("secret_key: hush", false),
+            ("source.addres = rocketmq://a:1?secret_key=hush", true),
+            ("source.address = rocketmq://a:1?secret_key=hush", true),
+            ("source.address = rocketmq://user:hush@a:1", true),
+        ] {
+            let error = Config::default().set_lines(line, "f").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{line}");
+            let told = format!("{error} {error:?}").to_lowercase();
+            assert!(!told.contains("hush"), "{line}: {error}");
+            let key = line.split([' ', '=']).next().unwrap();
+            assert_eq!(told.contains(key), shown, "{line}: {error}");
         }
     }
 

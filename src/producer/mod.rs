@@ -355,7 +355,10 @@ impl Shared {
                     Error::new(
                         ErrorKind::Unavailable,
                         "send",
-                        format!("no connection to the {side} within {timeout:?}"),
+                        format!(
+                            "no connection to the {side} within {} ms",
+                            timeout.as_millis()
+                        ),
                     )
                 })??;
                 self.contact.check("send")?;

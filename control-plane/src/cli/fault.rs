@@ -41,10 +41,11 @@ pub(super) fn tell(fault: &Fault, json: bool) -> ExitCode {
     status(fault)
 }
 
-/// 130, as shells have it, where a person has ended the waiting.
+/// 130 and 143, as shells have it, where a signal has ended the waiting.
 fn status(fault: &Fault) -> ExitCode {
     match fault.code() {
         "interrupted" => ExitCode::from(130),
+        "terminated" => ExitCode::from(143),
         _ => ExitCode::FAILURE,
     }
 }

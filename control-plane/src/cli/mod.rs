@@ -14,9 +14,9 @@ mod words;
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
-use self::fault::{Fault, failed, tell};
+use self::fault::{Fault, failed, misused, tell};
 use crate::Operator;
 
 /// Moves message topics from one broker cluster to another while the applications keep running.
@@ -116,7 +116,13 @@ enum Command {
 /// Runs the program on the arguments of the process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match below_zero(&error, std::env::args()) {
+            Some(fault) => return tell(&fault, std::env::args().any(|word| word == "--json")),
+            None => error.exit(),
+        },
+    };
     let json = cli.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -132,6 +138,22 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => tell(&fault, json),
     }
+}
+
+/// A weight below zero looks like an option that does not exist.
+fn below_zero(error: &clap::Error, mut words: impl Iterator<Item = String>) -> Option<Fault> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let is_share = |word: &str| {
+        let digits = word.strip_prefix('-')?;
+        let digits = digits
+            .strip_suffix('%')
+            .or_else(|| digits.strip_suffix("bp"))?;
+        digits.parse::<f64>().ok()
+    };
+    let share = words.find(|word| is_share(word).is_some())?;
+    words::weight(&share).err().map(misused)
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Fault> {
@@ -158,4 +180,42 @@ fn say(line: impl std::fmt::Display) {
 /// Writes a line of progress to standard error.
 fn progress(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weight_below_zero_is_out_of_range_and_no_option() {
+        let told = |line: &str| {
+            let words = || line.split(' ').map(str::to_owned);
+            let error = Cli::try_parse_from(words()).unwrap_err();
+            below_zero(&error, words())
+        };
+        for weight in ["-5%", "-0.5%", "-3000bp"] {
+            let fault = told(&format!("crossfade topic weight orders {weight} --wait")).unwrap();
+            assert_eq!(fault.code(), "invalid_request");
+            let text = fault.to_string();
+            assert!(
+                text.contains(weight) && text.contains("0% to 100%"),
+                "{text}"
+            );
+        }
+        for other in ["--nothing", "-x", "-5", "-%"] {
+            assert!(told(&format!("crossfade topic weight orders {other}")).is_none());
+        }
+    }
+
+    #[test]
+    fn share_of_failing_handlers_below_zero_is_out_of_range() {
+        let line =
+            "crossfade load consume --topic t --group g --instance i --history h --fail-percent";
+        for percent in ["-5", "101"] {
+            let words = line.split(' ').chain([percent]);
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ValueValidation, "{error}");
+            assert!(error.to_string().contains("0..=100"), "{error}");
+        }
+    }
 }

@@ -105,7 +105,7 @@ pub(super) async fn run(args: Args) -> Result<(), Fault> {
             Ok(()) => Err(failed("the control plane ended by itself")),
             Err(error) => Err(failed(error.to_string())),
         },
-        () = stop => {
+        _ = stop => {
             tracing::info!("stopping");
             server.shutdown().await.map_err(|error| failed(error.to_string()))
         }
@@ -141,23 +141,34 @@ pub(super) fn log(level: &str) {
         .try_init();
 }
 
-/// Ends at SIGINT or SIGTERM.
+/// What asks a program to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such signal"))]
+    Terminate,
+}
+
+/// Resolves at SIGINT or SIGTERM.
 #[cfg(unix)]
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = Stop>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => Stop::Interrupt,
+            _ = terminate.recv() => Stop::Terminate,
         }
     })
 }
 
 #[cfg(not(unix))]
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = Stop>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
+        Stop::Interrupt
     })
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     fault::{Fault, misused, tell},
     progress, say,
-    serve::stop_signal,
+    serve::{Stop, stop_signal},
     show, words,
 };
 use crate::{
@@ -208,8 +208,14 @@ pub(super) async fn run(command: Command, operator: &Operator, json: bool) -> Re
                 wait: true,
                 timeout,
             };
-            let topics = which.names(operator).await?;
-            settle(&topics, None, waiting, operator, json).await
+            let batch = Batch {
+                begun: which.names(operator).await?,
+                failed: None,
+            };
+            until_stopped(batch, json, async |batch| {
+                settle(batch, waiting, operator, json).await;
+            })
+            .await
         }
         Command::Cancel { which } => {
             let topics = which.names(operator).await?;
@@ -230,17 +236,19 @@ pub(super) async fn run(command: Command, operator: &Operator, json: bool) -> Re
             apply(&topics, waiting, operator, json, set).await
         }
         Command::Remove { which } => {
-            let mut failed = None;
-            for topic in which.names(operator).await? {
-                match operator.remove(&topic).await {
-                    Ok(()) if json => say(json!({"topic": topic, "removed": true})),
-                    Ok(()) => say(format_args!(
-                        "{topic}: removed; it is no longer managed. From source_only the target is opened again as it was; from target_only the source stays sealed"
-                    )),
-                    Err(fault) => keep(&mut failed, fault.about(&topic), json),
+            let topics = which.names(operator).await?;
+            until_stopped(Batch::default(), json, async |batch| {
+                for topic in topics {
+                    match operator.remove(&topic).await {
+                        Ok(()) if json => say(json!({"topic": topic, "removed": true})),
+                        Ok(()) => say(format_args!(
+                            "{topic}: removed; it is no longer managed. From source_only the target is opened again as it was; from target_only the source stays sealed"
+                        )),
+                        Err(fault) => keep(&mut batch.failed, fault.about(&topic), json),
+                    }
                 }
-            }
-            failed.map_or(Ok(()), Err)
+            })
+            .await
         }
     }
 }
@@ -274,15 +282,16 @@ async fn apply(
     if !waiting.wait {
         return each(topics, json, begin).await;
     }
-    let mut failed = None;
-    let mut begun = Vec::new();
-    for topic in topics {
-        match begin(topic).await {
-            Ok(_) => begun.push(topic.clone()),
-            Err(fault) => keep(&mut failed, fault.about(topic), json),
+    until_stopped(Batch::default(), json, async |batch| {
+        for topic in topics {
+            match begin(topic).await {
+                Ok(_) => batch.begun.push(topic.clone()),
+                Err(fault) => keep(&mut batch.failed, fault.about(topic), json),
+            }
         }
-    }
-    settle(&begun, failed, waiting, operator, json).await
+        settle(batch, waiting, operator, json).await;
+    })
+    .await
 }
 
 /// One word for all topics: those that are refused are told, and keep none of the others.
@@ -302,8 +311,7 @@ async fn go(
     if answers.is_empty() {
         return Err(none_managed());
     }
-    let mut failed = None;
-    let mut begun = Vec::new();
+    let mut batch = Batch::default();
     for Answered {
         topic,
         view,
@@ -311,7 +319,7 @@ async fn go(
     } in answers
     {
         if let Some(problem) = problem {
-            keep(&mut failed, Fault::from(problem).about(&topic), json);
+            keep(&mut batch.failed, Fault::from(problem).about(&topic), json);
             continue;
         }
         let Some(view) = view else { continue };
@@ -324,59 +332,72 @@ async fn go(
             }
         }
         if how.wait {
-            begun.push(topic.to_string());
+            batch.begun.push(topic.to_string());
         } else if json {
             say(json!(view));
         } else {
             say(show::line(&view));
         }
     }
-    settle(&begun, failed, walk.waiting, operator, json).await
+    until_stopped(batch, json, async |batch| {
+        settle(batch, walk.waiting, operator, json).await;
+    })
+    .await
 }
 
-/// Waits for all that were begun. Ctrl-C ends the waiting, and says that the topics go on.
-async fn settle(
-    begun: &[String],
+/// How far a word for several topics has come.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Topics that are still waited for.
+    begun: Vec<String>,
+    /// The last failure; those before it have been told.
     failed: Option<Fault>,
-    waiting: Waiting,
-    operator: &Operator,
+}
+
+/// Works until all is done, or until SIGINT or SIGTERM: what has failed is told then too, and that the topics go on.
+async fn until_stopped(
+    mut batch: Batch,
     json: bool,
+    work: impl AsyncFnOnce(&mut Batch),
 ) -> Result<(), Fault> {
-    if begun.is_empty() {
-        return failed.map_or(Ok(()), Err);
-    }
     let stop = stop_signal()
         .map_err(|error| super::fault::failed(format!("signals cannot be waited for: {error}")))?;
-    tokio::select! {
-        settled = settle_all(begun, failed, waiting, operator, json) => settled,
-        () = stop => Err(Fault::new(
-            "interrupted",
-            format!(
-                "no longer waiting; {0} goes on toward its goal. `crossfade topic cancel {0}` keeps it at the stage that is published, `crossfade topic wait {0}` waits again",
-                begun.join(" ")
-            ),
-        )),
+    let stopped = tokio::select! {
+        () = work(&mut batch) => None,
+        stop = stop => Some(stop),
+    };
+    let code = match stopped {
+        None => return batch.failed.map_or(Ok(()), Err),
+        Some(Stop::Interrupt) => "interrupted",
+        Some(Stop::Terminate) => "terminated",
+    };
+    if let Some(before) = &batch.failed {
+        tell(before, json);
     }
+    let message = match batch.begun.join(" ") {
+        none if none.is_empty() => {
+            "stopped; what was not answered yet may have been done all the same".to_owned()
+        }
+        begun => format!(
+            "no longer waiting; {begun} goes on toward its goal. `crossfade topic cancel {begun}` keeps it at the stage that is published, `crossfade topic wait {begun}` waits again"
+        ),
+    };
+    Err(Fault::new(code, message))
 }
 
-async fn settle_all(
-    begun: &[String],
-    mut failed: Option<Fault>,
-    waiting: Waiting,
-    operator: &Operator,
-    json: bool,
-) -> Result<(), Fault> {
+/// Waits for all that were begun.
+async fn settle(batch: &mut Batch, waiting: Waiting, operator: &Operator, json: bool) {
     let end = Instant::now() + Duration::from_secs(waiting.timeout);
-    for topic in begun {
+    while let Some(topic) = batch.begun.first() {
         let within = end.saturating_duration_since(Instant::now());
         let tell_line = |line: &str| progress(format_args!("{topic}: {line}"));
         match operator.settled_telling(topic, within, tell_line).await {
             Ok(view) if json => say(json!(view)),
             Ok(view) => say(show::line(&view)),
-            Err(fault) => keep(&mut failed, fault, json),
+            Err(fault) => keep(&mut batch.failed, fault, json),
         }
+        batch.begun.remove(0);
     }
-    failed.map_or(Ok(()), Err)
 }
 
 async fn each(
@@ -384,15 +405,16 @@ async fn each(
     json: bool,
     call: impl AsyncFn(&str) -> Result<TopicView, Fault>,
 ) -> Result<(), Fault> {
-    let mut failed = None;
-    for topic in topics {
-        match call(topic).await {
-            Ok(view) if json => say(json!(view)),
-            Ok(view) => say(show::line(&view)),
-            Err(fault) => keep(&mut failed, fault.about(topic), json),
+    until_stopped(Batch::default(), json, async |batch| {
+        for topic in topics {
+            match call(topic).await {
+                Ok(view) if json => say(json!(view)),
+                Ok(view) => say(show::line(&view)),
+                Err(fault) => keep(&mut batch.failed, fault.about(topic), json),
+            }
         }
-    }
-    failed.map_or(Ok(()), Err)
+    })
+    .await
 }
 
 fn check(answers: Vec<Answered>, json: bool) -> Result<(), Fault> {

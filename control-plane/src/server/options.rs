@@ -2,6 +2,11 @@
 
 use std::net::SocketAddr;
 
+use crossfade::{
+    Error,
+    backend::{address::Address, security::Security},
+};
+
 use crate::{
     api::Tokens,
     coordinator::{Limits, Timing},
@@ -76,12 +81,53 @@ impl ServeOptions {
         }
         for (side, cluster) in [("source", &self.source), ("target", &self.target)] {
             if let Cluster::Address(address, security) = cluster {
-                let usable = address
-                    .parse::<crossfade::backend::address::Address>()
-                    .and_then(|_| security.sign_in());
-                usable.map_err(|error| format!("{side}: {error}"))?;
+                usable(address, security).map_err(|why| format!("{side}: {why}"))?;
             }
         }
         Ok(listen)
+    }
+}
+
+/// Whether it can be told who signs in there. A cluster that does not answer is tried again; what is wrong here stays wrong.
+fn usable(address: &str, security: &Security) -> Result<(), String> {
+    let address: Address = address.parse().map_err(|error: Error| error.to_string())?;
+    let user = security.sign_in().map_err(|error| error.to_string())?;
+    match address {
+        Address::Rocketmq(address) if address.access_key.is_some() && user.is_some() => Err(
+            "credentials are given twice, by the address (access_key) and by a file or in code: take one of them away"
+                .into(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_by_the_address_and_by_a_file_are_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "access_key = hush\nsecret_key = hush\n").unwrap();
+        let by_file = || Security::from_file(file.path());
+        let plain = "rocketmq://127.0.0.1:1";
+        let by_address = "rocketmq://127.0.0.1:1?access_key=hush&secret_key_env=SECRET";
+        for (address, security, taken) in [
+            (plain, Security::default(), true),
+            (plain, by_file(), true),
+            (by_address, Security::default(), true),
+            (by_address, by_file(), false),
+        ] {
+            let source = Cluster::Address(address.into(), Box::new(security));
+            let checked = ServeOptions::new(source, Cluster::at("memory://t")).check();
+            assert_eq!(checked.is_ok(), taken, "{address}: {checked:?}");
+            if let Err(why) = checked {
+                assert!(
+                    why.starts_with("source: credentials are given twice"),
+                    "{why}"
+                );
+                assert!(!why.contains("hush"), "{why}");
+            }
+        }
     }
 }

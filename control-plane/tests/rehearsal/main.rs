@@ -3,4 +3,6 @@
 mod check;
 mod live;
 mod refused;
+#[cfg(unix)]
+mod signals;
 mod support;

@@ -60,6 +60,33 @@ async fn load_that_cannot_be_is_refused_and_no_instance_stays() {
     server.shutdown().await.unwrap();
 }
 
+/// The embedded clusters are not in the other process, so it ends without a message in either case.
+#[tokio::test]
+async fn group_that_is_not_managed_is_warned_of_once() {
+    let names = ["unmanaged-source", "unmanaged-target"];
+    for name in names {
+        let admin = MemoryCluster::named(name).backend("test").admin();
+        admin.create_topic("orders", 4).await.unwrap();
+        admin.create_group("billing").await.unwrap();
+    }
+    let addresses = names.map(|name| format!("memory://{name}"));
+    let options = ServeOptions::in_memory(&addresses[0], &addresses[1]);
+    let server = Server::start(options).await.unwrap();
+    let operator = server.operator();
+    operator.add("orders", &["billing"]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (group, warnings) in [("billing", 0), ("biling", 1)] {
+        let words = ["load", "consume", "--topic", "orders", "--until-idle", "1"];
+        let mut command = crossfade(words);
+        command.args(["--control", server.url(), "--group", group]);
+        command.args(["--instance", group, "--history"]);
+        let output = run(command.arg(folder.path().join(group))).await;
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told.matches("is not managed").count(), warnings, "{told}");
+    }
+    server.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn operators_calls_go_to_the_control_plane_and_to_no_proxy_of_the_environment() {
     let addresses = ["proxied-source", "proxied-target"].map(|name| format!("memory://{name}"));

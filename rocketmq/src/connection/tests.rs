@@ -147,6 +147,20 @@ async fn a_wrong_opaque_is_dropped_and_the_request_times_out() {
     assert_eq!(pending(&connection), 0);
 }
 
+/// What is left of a timeout is never a round number; whoever counts equal texts wants them equal.
+#[tokio::test]
+async fn timeouts_are_told_in_whole_milliseconds() {
+    let connection = scripted(async |mut stream: TcpStream, _| {
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    let wait = Duration::from_micros(20_812);
+    let error = connection.invoke(Request::new(310), wait).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.message().ends_with("within 20 ms"), "{error}");
+}
+
 #[tokio::test]
 async fn a_dropped_request_leaves_nothing_behind() {
     let connection = scripted(async |mut stream: TcpStream, command: Command| {

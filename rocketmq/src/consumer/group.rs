@@ -45,7 +45,6 @@ struct State {
     queues: BTreeMap<MessageQueue, Arc<ProcessQueue>>,
     /// Where queues start whose offset the broker moved.
     moved: HashMap<MessageQueue, u64>,
-    last_failure: Option<(ErrorKind, String)>,
 }
 
 /// What became of a batch.
@@ -411,14 +410,6 @@ impl Group {
             }
             room.await;
         }
-    }
-
-    pub(super) fn failed(&self, error: &Error) {
-        self.state().last_failure = Some((error.kind(), error.to_string()));
-    }
-
-    pub(super) fn last_failure(&self) -> Option<(ErrorKind, String)> {
-        self.state().last_failure.clone()
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Inbox {
     /// The group's: somebody who fetches may wait for room.
     room: Arc<Notify>,
     assigned: watch::Sender<bool>,
+    /// What stood in the way of the assignment last; none while it is in force.
+    failure: Mutex<Option<(ErrorKind, String)>>,
     closed: AtomicBool,
     /// Queues whose last commit has not been made.
     uncommitted: Mutex<Vec<Arc<ProcessQueue>>>,
@@ -73,6 +75,7 @@ impl Inbox {
             arrived: Notify::new(),
             room,
             assigned: watch::Sender::new(false),
+            failure: Mutex::default(),
             closed: AtomicBool::new(false),
             uncommitted: Mutex::default(),
             tokens: AtomicU64::new(1),
@@ -223,7 +226,20 @@ impl Inbox {
     }
 
     pub(super) fn set_assigned(&self) {
+        *self.failure() = None;
         self.assigned.send_replace(true);
+    }
+
+    pub(super) fn set_not_assigned(&self, error: &Error) {
+        *self.failure() = Some((error.kind(), error.to_string()));
+    }
+
+    pub(super) fn last_failure(&self) -> Option<(ErrorKind, String)> {
+        self.failure().clone()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<(ErrorKind, String)>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn ready(&self) -> Result<()> {
@@ -271,4 +287,25 @@ fn stale() -> Error {
         ErrorKind::Stale,
         "the delivery is not outstanding here: acked before, or its queue went to another member",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbox(topic: &str) -> Inbox {
+        let entry = Arc::new(TopicEntry::new(topic.into()));
+        Inbox::new(entry, ConsumerOptions::default(), Arc::default())
+    }
+
+    #[test]
+    fn failure_of_an_assignment_is_its_topics_own_and_forgotten_with_the_next_success() {
+        let (orders, refunds) = (inbox("orders"), inbox("refunds"));
+        orders.set_not_assigned(&Error::new(ErrorKind::PermissionDenied, "no right"));
+        let (kind, _) = orders.last_failure().unwrap();
+        assert_eq!(kind, ErrorKind::PermissionDenied);
+        assert_eq!(refunds.last_failure(), None);
+        orders.set_assigned();
+        assert_eq!(orders.last_failure(), None);
+    }
 }

@@ -19,6 +19,9 @@ use crate::{
 const BATCH: usize = 32;
 /// How long the broker may hold a pull that finds nothing.
 const SUSPEND: Duration = Duration::from_secs(15);
+/// How much later than that its answer may leave: brokers look at the pulls they hold in rounds of 5 s (apache/rocketmq `PullRequestHoldService.java`, with
+/// long polling on, the default).
+const LATE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -69,7 +72,7 @@ async fn pull(
         .text("subscription", &subscription.sub_string)
         .field("subVersion", subscription.sub_version)
         .text("expressionType", subscription.expression_type);
-    let timeout = SUSPEND + group.client.options().request_timeout;
+    let timeout = SUSPEND + LATE + group.client.options().request_timeout;
     let answer = group.client.invoke(&master, request, timeout).await?;
     match answer.code {
         response::SUCCESS => found(group, queue, subscription, answer).await,

@@ -66,7 +66,7 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
             }
             Err(error) => {
                 tracing::warn!(group = %group.name, topic = %inbox.topic(), %error, "the assignment stays as it was");
-                group.failed(&error);
+                inbox.set_not_assigned(&error);
                 wait = wait.min(AFTER_FAILURE);
             }
         }

@@ -1,7 +1,11 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::{Client, ClientOptions, test_peer};
+use crate::{
+    Client, ClientOptions,
+    error::{Error, ErrorKind},
+    test_peer,
+};
 
 fn signature(request: &Request, credentials: Credentials) -> String {
     let mut request = request.clone();
@@ -104,4 +108,72 @@ async fn refused_credentials_that_are_still_the_same_or_unreadable_are_permissio
     }
     let error = ask("new", vec![unreadable()]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+/// Whom the client asks by address; it needs no name server for that.
+async fn asks_no_name_server(credentials: Arc<dyn CredentialsSource>) -> Client {
+    let mut options = ClientOptions::new([&*test_peer::nobody().await], "c");
+    options.credentials = Some(credentials);
+    Client::new(options).unwrap()
+}
+
+#[tokio::test]
+async fn brokers_that_do_not_know_new_credentials_yet_take_the_ones_before() {
+    let old = vec![Credentials::new("old", "key")];
+    let client = asks_no_name_server(Arc::new(Rotating(old.into()))).await;
+    for user in ["new", "old", "new", "old"] {
+        let broker = peer(user).await;
+        let answer = client.call(&broker, "a test", Request::new(1)).await;
+        answer.unwrap();
+    }
+    // What both are refused by is refused.
+    let broker = peer("other").await;
+    let answer = client.call(&broker, "a test", Request::new(1)).await;
+    assert_eq!(answer.unwrap_err().code(), Some(16));
+}
+
+/// The first read is quick; each later one lasts until the sender is dropped.
+#[derive(Debug)]
+struct Slow {
+    reads: std::sync::atomic::AtomicUsize,
+    release: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl CredentialsSource for Slow {
+    fn read(&self) -> Result<Credentials> {
+        match self.reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => Credentials::new("old", "key"),
+            _ => {
+                // An error says that the sender is gone, which is what is waited for.
+                let _ = self.release.lock().unwrap().recv();
+                Credentials::new("new", "key")
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_are_read_slowly_hold_no_request_past_its_timeout() {
+    let (held, release) = std::sync::mpsc::channel();
+    let slow = Arc::new(Slow {
+        reads: Default::default(),
+        release: release.into(),
+    });
+    let client = asks_no_name_server(slow.clone()).await;
+    let broker = peer("new").await;
+    let reads = || slow.reads.load(std::sync::atomic::Ordering::SeqCst);
+    // The second one waits for the read that the first one has begun.
+    for _ in 0..2 {
+        let wait = Duration::from_millis(300);
+        let asked = client.invoke(&broker, Request::new(1), wait);
+        let asked = tokio::time::timeout(Duration::from_secs(30), asked).await;
+        let answer = asked.expect("it ends although the credentials are still being read");
+        assert_eq!(answer.unwrap().code, 16);
+        assert_eq!(reads(), 2);
+    }
+    drop(held);
+    let wait = Duration::from_secs(30);
+    let answer = client.invoke(&broker, Request::new(1), wait).await;
+    assert_eq!(answer.unwrap().code, 0);
+    assert_eq!(reads(), 2);
 }

@@ -19,7 +19,7 @@ macro_rules! all {
     ($side:literal, $place:ident) => {
         side_keys!($side, $place:
             "credentials_file", "path", credentials_file, super::path,
-            "A file of `key = value` lines with the keys below, without the side in front; what it says wins. Read again when the cluster refuses the credentials, so that they can be replaced.";
+            "A file of `key = value` lines with the keys below, without the side in front; what it says wins, and its `secret_key` or `secret_key_file` takes the place of either here. Read again when the cluster refuses the credentials, so that they can be replaced.";
             "access_key", "text", access_key, hidden,
             "The user who signs requests (ACL). Without one they are not signed.", true;
             "secret_key", "text", secret_key, hidden,

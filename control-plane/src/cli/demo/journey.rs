@@ -68,7 +68,7 @@ pub(super) async fn run(args: &Args, progress: &Progress) -> Result<Report, Stri
     let outcome = tokio::select! {
         outcome = stage_set.play(args, progress) => outcome,
         // Whatever runs ends as in a crash; the topic is taken away all the same.
-        () = stop => Err("interrupted; its topic and group are taken away from both clusters, and its store too".to_owned()),
+        _ = stop => Err("interrupted; its topic and group are taken away from both clusters, and its store too".to_owned()),
     };
     stage_set.tear_down().await;
     outcome

@@ -12,7 +12,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -29,6 +29,8 @@ use crate::cli::{
 
 /// How long one look for messages takes, and a pause without a lease.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long finding out what to warn of may hold up the start.
+const WARNING: Duration = Duration::from_secs(3);
 /// Most messages of one look.
 const BATCH: usize = 64;
 /// Messages that wait for a handler of their own.
@@ -62,7 +64,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     handler_ms: u64,
     /// So many handlers in a hundred fail on purpose, each message three times at most.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(0..=100))]
     fail_percent: u8,
     /// After a failed handler the message comes again after about so long.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(0..=7_200_000))]
@@ -81,11 +83,28 @@ pub(super) async fn run(
         dedup: DedupScope::Process,
     };
     let instance = Instance::start(&args.shared, control, role).await?;
+    warn_if_unmanaged(&args, control).await;
     let handled = Arc::new(Handled::new());
     let outcome = handle_all(&args, &instance, &handled, stop).await;
     let ended = instance.end().await;
     say(handled.summary(&instance, json));
     outcome.and(ended)
+}
+
+/// A group that nobody named to the control plane is a typing error, or was forgotten.
+async fn warn_if_unmanaged(args: &Args, control: &Control) {
+    let (topic, group) = (&args.shared.topic, &args.group);
+    let asked = async { control.operator()?.show(topic).await };
+    // With a token for applications nobody may look: nothing is said then.
+    let Ok(Ok(view)) = timeout(WARNING, asked).await else {
+        return;
+    };
+    if view.groups.iter().all(|managed| **managed != **group) {
+        progress(format_args!(
+            "warning: group {group} is not managed with topic {topic}, whose groups are {}: while it reads, the gate groups_known is closed. Another name was meant, or remove the topic and add it with --group {group} too",
+            view.groups.join(", ")
+        ));
+    }
 }
 
 async fn handle_all(

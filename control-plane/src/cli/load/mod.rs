@@ -83,14 +83,14 @@ async fn until_stopped(
     tokio::pin!(work);
     tokio::select! {
         outcome = &mut work => return outcome,
-        () = first => {}
+        _ = first => {}
     }
     let second = signal()?;
     progress("stopping: what is under way is finished first; another signal ends it at once");
     tell.send_replace(true);
     tokio::select! {
         outcome = work => outcome,
-        () = second => Err(failed("ended before everything under way was finished")),
+        _ = second => Err(failed("ended before everything under way was finished")),
     }
 }
 
