@@ -18,6 +18,7 @@ use crate::{
     control::MARGIN,
     failure::{Result, failed},
     frozen,
+    outcome::Outcome,
     process::Program,
     progress, run as journey,
     scene::Setting,
@@ -134,16 +135,6 @@ struct Common {
     /// Print the report as one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-/// What a run says at its end.
-pub(crate) trait Outcome {
-    /// One JSON object.
-    fn json(&self) -> String;
-    /// For people.
-    fn text(&self) -> String;
-    /// Why it is no success; empty when it is one.
-    fn faults(&self) -> Vec<String>;
 }
 
 /// Runs the program on the arguments of the process.

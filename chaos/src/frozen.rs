@@ -13,11 +13,11 @@ use tokio::{
 };
 
 use crate::{
-    cli::Outcome,
     clusters::Clusters,
     failure::{Result, failed},
     fates::{Fates, sendings},
     fleet::History,
+    outcome::Outcome,
     progress,
     run::finish,
     scene::{Scene, Setting},

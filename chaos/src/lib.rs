@@ -14,6 +14,7 @@ pub mod failure;
 pub mod fates;
 pub mod fleet;
 pub mod frozen;
+mod outcome;
 pub mod process;
 pub mod repeats;
 pub mod report;

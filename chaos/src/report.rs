@@ -6,7 +6,7 @@ use crossfade::stage::Stage;
 use serde::Serialize;
 
 use crate::{
-    cli::Outcome,
+    outcome::Outcome,
     schedule::{Incident, Job, Leg},
     tally::Counts,
     timeline::{Entry, Happening},

@@ -1,8 +1,6 @@
 //! The numbers of the protocol, under the names they have in apache/rocketmq
 //! (`RequestCode.java`, `ResponseCode.java`, `RemotingSysResponseCode.java`, `PermName.java`, `MessageSysFlag.java`, `PullSysFlag.java`).
 
-use crate::error::ErrorKind;
-
 /// What a request asks for.
 #[allow(missing_docs)]
 pub mod request {
@@ -123,21 +121,6 @@ pub mod pull_flag {
     pub const SUBSCRIPTION: i32 = 1 << 2;
 }
 
-/// The kind of error that a response code stands for. 4.9 says much by [`response::SYSTEM_ERROR`] and its remark alone.
-pub(crate) fn kind_of(code: i32, remark: &str) -> ErrorKind {
-    match code {
-        _ if denial(code, remark).is_some() => ErrorKind::PermissionDenied,
-        response::SYSTEM_BUSY | response::FLOW_CONTROL => ErrorKind::Throttled,
-        response::REQUEST_CODE_NOT_SUPPORTED | response::VERSION_NOT_SUPPORTED => {
-            ErrorKind::Unsupported
-        }
-        response::SERVICE_NOT_AVAILABLE => ErrorKind::Unavailable,
-        response::NO_PERMISSION => ErrorKind::PermissionDenied,
-        response::TOPIC_NOT_EXIST => ErrorKind::TopicNotFound,
-        _ => ErrorKind::Broker,
-    }
-}
-
 /// Why access control turned a request away.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Denial {
@@ -250,17 +233,5 @@ mod tests {
         ] {
             assert_eq!(super::denial(code, &remark), denial, "{remark}");
         }
-    }
-
-    #[test]
-    fn group_that_may_not_consume_is_no_matter_of_rights() {
-        use crate::error::Error;
-        let remark = Some("subscription group no permission, billing");
-        let error = Error::refused("the pull", response::NO_PERMISSION, remark)
-            .with_right(request::PULL_MESSAGE);
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-        assert_eq!(error.code(), Some(response::NO_PERMISSION));
-        assert!(error.message().contains("consumeEnable"), "{error}");
-        assert!(!error.message().contains("the right"), "{error}");
     }
 }

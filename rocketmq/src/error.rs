@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
-use crate::codes::{self, Denial};
+use crate::codes::{self, Denial, response};
 
 /// What the fallible functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -110,7 +110,7 @@ impl Error {
             }
             None => format!("{operation} was refused with code {code}: {remark}"),
         };
-        let mut error = Error::new(codes::kind_of(code, remark), words);
+        let mut error = Error::new(kind_of(code, remark), words);
         error.inner.code = Some(code);
         error.inner.lacks_right = denial == Some(Denial::Right);
         error
@@ -217,5 +217,37 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// The kind of error that a response code stands for. 4.9 says much by [`response::SYSTEM_ERROR`] and its remark alone.
+fn kind_of(code: i32, remark: &str) -> ErrorKind {
+    match code {
+        _ if codes::denial(code, remark).is_some() => ErrorKind::PermissionDenied,
+        response::SYSTEM_BUSY | response::FLOW_CONTROL => ErrorKind::Throttled,
+        response::REQUEST_CODE_NOT_SUPPORTED | response::VERSION_NOT_SUPPORTED => {
+            ErrorKind::Unsupported
+        }
+        response::SERVICE_NOT_AVAILABLE => ErrorKind::Unavailable,
+        response::NO_PERMISSION => ErrorKind::PermissionDenied,
+        response::TOPIC_NOT_EXIST => ErrorKind::TopicNotFound,
+        _ => ErrorKind::Broker,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes::request;
+
+    #[test]
+    fn group_that_may_not_consume_is_no_matter_of_rights() {
+        let remark = Some("subscription group no permission, billing");
+        let error = Error::refused("the pull", response::NO_PERMISSION, remark)
+            .with_right(request::PULL_MESSAGE);
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert_eq!(error.code(), Some(response::NO_PERMISSION));
+        assert!(error.message().contains("consumeEnable"), "{error}");
+        assert!(!error.message().contains("the right"), "{error}");
     }
 }
