@@ -311,8 +311,10 @@ impl Troubles {
         let now = Instant::now();
         let mut all = true;
         // Brokers that are in no route any more.
-        self.0
-            .retain(|address, _| beaten.answers.iter().any(|(other, _)| other == address));
+        if beaten.ended.is_none() {
+            self.0
+                .retain(|address, _| beaten.answers.iter().any(|(other, _)| other == address));
+        }
         for (address, answer) in &beaten.answers {
             all &= answer.is_ok();
             match (self.note(address, answer.is_ok(), now), answer) {

@@ -75,6 +75,11 @@ impl FromStr for Address {
             Some((place, query)) => (place, Some(query)),
             None => (rest, None),
         };
+        if place.contains('@') {
+            return Err(invalid(
+                "has a user or a password before a server: give credentials by keys or a file",
+            ));
+        }
         let query = parse_query(query)?;
         match scheme {
             "memory" => parse_memory(place, &query).map(Address::Memory),
@@ -208,11 +213,6 @@ fn check_server(server: &str) -> Result<()> {
             shortened(server)
         )))
     };
-    if server.contains('@') {
-        return Err(invalid(
-            "has a user or a password before a server: give credentials by keys or a file",
-        ));
-    }
     let Some((host, port)) = server.rsplit_once(':') else {
         return wrong("has no port");
     };
@@ -398,7 +398,12 @@ mod tests {
             .parse::<Address>()
             .unwrap_err();
         assert!(!format!("{error:?} {error}").contains("hush"));
-        for text in ["rocketmq://a:1?access_key=hush", "rocketmq://hush:hush@a:1"] {
+        for text in [
+            "rocketmq://a:1?access_key=hush",
+            "rocketmq://hush:hush@a:1",
+            "rocketmq://user:hush;more@a:1",
+            "memory://hush:hush@a",
+        ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(!format!("{error:?} {error}").contains("hush"));
         }

@@ -160,8 +160,11 @@ impl Coordinator {
         let stage = self.begins_at(topic, &described);
         // Sealed by us when it was removed: its own configuration was kept.
         let released = self.released(topic);
-        let moved = released.filter(|released| released.stage == stage);
-        let proved = moved.and_then(|released| released.proved.clone());
+        // A target that was open meanwhile was proved to hold nothing.
+        let moved = released.filter(|_| stage == Stage::TargetOnly);
+        let (proved, abandoned) = moved
+            .map(|moved| (moved.proved.clone(), moved.abandoned.clone()))
+            .unwrap_or_default();
         let mut settings = Vec::new();
         for (side, description) in Side::BOTH.into_iter().zip(described) {
             let Some(description) = description else {
@@ -207,6 +210,7 @@ impl Coordinator {
         let groups = groups.into_iter().collect();
         Ok(TopicRecord {
             proved,
+            abandoned,
             ..TopicRecord::new(plan, weight, groups, settings)
         })
     }
@@ -246,7 +250,7 @@ impl Coordinator {
         let known = self.known(topic)?;
         let before = json!({"stage": known.stage(), "goal": known.record.goal});
         if known.record.goal != goal {
-            known.void_proof(now);
+            known.goal_changes(now);
             known.record.reopening = None;
             known.record.overrides.clear();
         }
@@ -351,6 +355,7 @@ impl Coordinator {
             stage: known.record.plan.stage,
             settings: known.record.settings,
             proved: known.record.proved,
+            abandoned: known.record.abandoned,
         });
         let surplus = self.meta.released.len().saturating_sub(MAX_REMOVED);
         self.meta.released.drain(..surplus);
@@ -386,7 +391,20 @@ impl Coordinator {
             true => Value::Null,
             false => json!({"still_listed": listed}),
         };
-        match self.members.confirm_gone(instance, now) {
+        let confirmed = self.members.confirm_gone(instance, now);
+        // Of one that answers, what it knows still holds.
+        let newer = match confirmed {
+            ConfirmGone::Alive => None,
+            _ => self.newer.remove(instance),
+        };
+        match confirmed {
+            ConfirmGone::Unknown if newer.is_some() => {
+                step.change.audit.push(AuditEntry {
+                    reason: reason.to_owned(),
+                    ..audit(who, "confirm_gone", instance, json!(newer), Value::Null)
+                });
+                Ok(())
+            }
             ConfirmGone::Unknown => Err(Refusal::new(
                 "not_found",
                 format!("no instance is named {instance}: crossfade instance list"),

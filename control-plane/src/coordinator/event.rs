@@ -261,7 +261,7 @@ pub enum Answer {
 /// A command was not taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// `invalid_request`, `not_found`, `conflict`, `blocked`.
+    /// `invalid_request`, `not_found`, `conflict`, `blocked`, `unavailable`.
     pub code: &'static str,
     /// What, where, and what to do.
     pub message: String,

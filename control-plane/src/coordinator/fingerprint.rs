@@ -15,9 +15,10 @@ impl Coordinator {
     /// Left out is what waits to be replaced (the last look while another one is under way: nothing is decided by it any more), the sentences for
     /// people, and the books of writes where [`Limits::accounting`](super::Limits) is off.
     pub fn fingerprint(&self, now: Duration, look: Option<Duration>, into: &mut impl Hasher) {
-        debug(&self.meta, into);
-        if self.listening.is_some() {
-            debug(&self.members.unheard().collect::<Vec<_>>(), into);
+        debug(&(&self.meta, &self.newer), into);
+        if let Some(listening) = &self.listening {
+            let unheard: Vec<&str> = self.members.unheard().collect();
+            debug(&(unheard, listening.goes_on(&self.members, now)), into);
         }
         let accounting = self.config.limits.accounting;
         for member in self.members.iter() {

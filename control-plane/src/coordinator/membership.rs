@@ -35,6 +35,8 @@ pub struct Timing {
     /// A living client whose connection was cut, by a restart of its broker say, is listed again within so long: the brokers' silence about one proves
     /// that it is gone when it has lasted that long. Default 20 s, more than the 15 s between two heartbeats.
     pub relist: Duration,
+    /// An instance whose request has failed asks again within so long, or within a quarter of a lease. Default 5 s, the longest pause of the library.
+    pub reconnect: Duration,
     /// A harmless instance is forgotten after so long. Default 1 h.
     pub forget: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Timing {
             inspect_resting: Duration::from_secs(10),
             change_bound: Duration::from_secs(10),
             relist: Duration::from_secs(20),
+            reconnect: Duration::from_secs(5),
             forget: Duration::from_secs(3600),
         }
     }
@@ -83,8 +86,6 @@ pub struct Member {
     pub refused: Vec<Refused>,
     /// Its totals.
     pub counters: Vec<Counters>,
-    /// A revision that it knows and the store does not.
-    pub ahead: Option<Revision>,
     /// Since this control plane started.
     has_been_heard: bool,
     acks: BTreeMap<Arc<str>, Revision>,
@@ -153,7 +154,6 @@ impl Member {
         let unlisted = unlisted.map(|(topic, seen)| (topic, seen.proved, lasts(seen.since)));
         let unlisted: Vec<_> = unlisted.collect();
         let told = (&self.acks, &self.roles, &self.refused, self.sequence);
-        let told = (told, self.ahead);
         (told, unlisted)
     }
 
@@ -234,13 +234,6 @@ impl Membership {
     /// Every instance.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
-    }
-
-    /// One that knows a revision which the store does not.
-    #[must_use]
-    pub fn ahead(&self) -> Option<&Member> {
-        let mut members = self.members.values();
-        members.find(|member| member.ahead.is_some() && !member.record.superseded)
     }
 
     /// The names of those that were stored and have not been heard since the start.
@@ -356,13 +349,7 @@ impl Membership {
         }
     }
 
-    /// Takes a request. `ahead`: a revision that it tells of and the store does not know.
-    pub(super) fn sync(
-        &mut self,
-        request: &SyncRequest,
-        ahead: Option<Revision>,
-        now: Duration,
-    ) -> Registered {
+    pub(super) fn sync(&mut self, request: &SyncRequest, now: Duration) -> Registered {
         let mut registered = Registered::default();
         let key = (request.instance.clone(), request.incarnation.clone());
         if self
@@ -409,7 +396,6 @@ impl Membership {
         member.sequence = request.sequence;
         member.heard = now;
         member.has_been_heard = true;
-        member.ahead = ahead;
         member.unlisted.clear();
         member.acks.clone_from(&request.acks);
         member.roles.clone_from(&request.roles);
@@ -571,7 +557,6 @@ impl Member {
             heard,
             refused: Vec::new(),
             counters: Vec::new(),
-            ahead: None,
             has_been_heard: false,
             acks: BTreeMap::new(),
             roles: Vec::new(),

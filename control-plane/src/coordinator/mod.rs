@@ -68,6 +68,8 @@ struct Released {
     settings: [TopicSettings; 2],
     /// What its unread side was proved to hold.
     proved: Option<Proved>,
+    /// What was given up there.
+    abandoned: Option<Abandoned>,
 }
 
 /// The row of the counter.
@@ -83,6 +85,8 @@ pub struct Coordinator {
     last_token: u64,
     /// Nothing is changed yet.
     listening: Option<Listening>,
+    /// What instances know that this store has never held, in words, by their names: nothing is changed any more.
+    newer: BTreeMap<String, String>,
 }
 
 impl Coordinator {
@@ -125,6 +129,7 @@ impl Coordinator {
             topics,
             last_token: 0,
             listening,
+            newer: BTreeMap::new(),
         })
     }
 
@@ -223,7 +228,7 @@ impl Coordinator {
     /// When to send a [`Event::Tick`], if nothing happens before.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
-        if self.members.ahead().is_some() {
+        if self.is_outdated() {
             return None;
         }
         self.topics
@@ -377,8 +382,11 @@ impl Coordinator {
     }
 
     fn sync(&mut self, request: &SyncRequest, now: Duration, step: &mut Step) {
-        let ahead = self.ahead(request);
-        let registered = self.members.sync(request, ahead, now);
+        self.note_newer(request);
+        if request.leaving {
+            self.keep_listening();
+        }
+        let registered = self.members.sync(request, now);
         let put = |record: &MemberRecord| put(Kind::Instance, &record.incarnation, record);
         step.change.puts.extend(registered.stored.iter().map(put));
         for gone in &registered.deleted {
@@ -393,10 +401,10 @@ impl Coordinator {
 
     /// Lets every topic do its next thing.
     fn reconcile(&mut self, now: Duration, step: &mut Step) {
-        let may_change = self.may_change(now);
-        if self.members.ahead().is_some() {
+        if self.is_outdated() {
             return;
         }
+        let may_change = self.may_change(now);
         let names: Vec<Arc<str>> = self.topics.keys().cloned().collect();
         for name in names {
             // A publication is followed by the next thing at once; nothing else is.

@@ -3,9 +3,12 @@
 //! Instances know it better. So after a start nothing is changed until those that the store names were heard, or could have been; and once one of them
 //! knows plans that this store has never held, nothing is changed any more.
 
-use std::time::Duration;
+use std::{collections::btree_map::Entry, time::Duration};
 
-use crossfade::{Revision, control::wire::SyncRequest};
+use crossfade::{
+    Revision,
+    control::wire::{self, PlanDocument, SyncRequest},
+};
 
 use super::{
     Coordinator,
@@ -14,12 +17,19 @@ use super::{
     view::TopicView,
 };
 
+/// Most names in a sentence.
+const MAX_NAMES: usize = 5;
+/// Most instances whose knowledge is kept: one is enough to stop everything.
+const MAX_NEWER: usize = 1_000;
+
 /// After a start: who has not been heard yet.
 #[derive(Clone, Debug)]
 pub(super) struct Listening {
-    /// Every process that has a lease has been heard by then.
+    /// Whoever has a lease, stored or not, has been heard by then.
     until: Duration,
-    /// Somebody is stored.
+    /// Whoever is in contact, stored or not, has asked by then.
+    least: Duration,
+    /// Somebody is stored, and nobody of them has left since.
     expects: bool,
 }
 
@@ -31,47 +41,68 @@ impl Listening {
         now: Duration,
     ) -> Option<Listening> {
         let timing = members.timing;
+        let lease = timing.lease + timing.margin;
         (revision != Revision(0)).then(|| Listening {
-            until: now + timing.lease + timing.margin,
+            until: now + lease,
+            least: now + timing.reconnect.min(lease / 4),
             expects: members.unheard().next().is_some(),
         })
     }
 
-    /// Whether it goes on. Each step needs the acks of all instances, so when all that are stored have been heard, one that is not stored can be a
-    /// single publication ahead of them at most.
-    fn goes_on(&self, members: &Membership, now: Duration) -> bool {
+    pub(super) fn goes_on(&self, members: &Membership, now: Duration) -> bool {
         let all_heard = self.expects && members.unheard().next().is_none();
-        now < self.until && !all_heard
+        now < self.least || (now < self.until && !all_heard)
     }
 }
 
 impl Coordinator {
-    /// Why nothing is decided any more: the store is older than what an instance knows. It ends with a start on a newer store, or when that instance is
-    /// gone.
+    /// Why nothing is decided any more: the store is older than what an instance knows. It ends with a start on a newer store, or with an operator's word
+    /// that the instance is gone.
     #[must_use]
     pub fn outdated(&self) -> Option<String> {
-        let member = self.members.ahead()?;
-        let (name, knows) = (&member.record.instance, member.ahead?);
+        let (name, knows) = self.newer.first_key_value()?;
         Some(format!(
-            "the store is an older copy: instance {name} knows revision {knows}, and the store ends at {}. Nothing is changed any more. Stop the control \
-             plane and put the newest copy of its store in place. If there is none: stop every instance, delete what their plan.cache_dir holds, and start \
-             anew. If {name} belongs to another control plane: stop it, then `crossfade instance confirm-gone {name} --reason TEXT`",
-            self.meta.revision
+            "the store is an older copy: instance {name} {knows}. Nothing is changed any more. Stop the control plane and put the newest copy of its store in \
+             place. If there is none: stop every instance, delete what their plan.cache_dir holds, and start anew. If {name} belongs to another control \
+             plane: stop it, then `crossfade instance confirm-gone {name} --reason TEXT`"
         ))
+    }
+
+    pub(super) fn is_outdated(&self) -> bool {
+        !self.newer.is_empty()
+    }
+
+    /// What is told to an instance that knows `known`. On an older store nothing is, so that it goes on with what it has.
+    ///
+    /// # Errors
+    /// Why the store's plans are not the ones in force, to one that has none at all.
+    pub fn news(&self, known: Revision) -> Result<PlanDocument, String> {
+        match self.outdated() {
+            None => Ok(self.plans_after(known)),
+            Some(why) if known == Revision(0) => Err(why),
+            Some(_) => Ok(PlanDocument {
+                version: wire::VERSION,
+                revision: known,
+                ..PlanDocument::default()
+            }),
+        }
     }
 
     /// Why nothing is changed yet after a start.
     #[must_use]
     pub fn listening(&self, now: Duration) -> Option<String> {
         let listening = self.listening.as_ref()?;
-        let names: Vec<&str> = self.members.unheard().collect();
+        let names: Vec<&str> = self.members.unheard().take(MAX_NAMES + 1).collect();
         let whom = match names.as_slice() {
             [] => "instances that its store may not know".to_owned(),
+            names if names.len() > MAX_NAMES => {
+                format!("{} and others", names[..MAX_NAMES].join(", "))
+            }
             names => names.join(", "),
         };
         let left = listening.until.saturating_sub(now).as_secs_f64();
         Some(format!(
-            "the control plane has just started and listens to {whom} first, for {left:.0} s at most: an instance would know if the store were an older copy"
+            "the control plane has just read its store and listens to {whom} first, for {left:.0} s at most: an instance would know if the store were an older copy"
         ))
     }
 
@@ -80,7 +111,14 @@ impl Coordinator {
         let members = &self.members;
         self.listening
             .take_if(|listening| !listening.goes_on(members, now));
-        self.listening.is_none() && self.members.ahead().is_none()
+        self.listening.is_none()
+    }
+
+    /// Who leaves will not be heard: the others are listened to for as long as it takes.
+    pub(super) fn keep_listening(&mut self) {
+        if let Some(listening) = &mut self.listening {
+            listening.expects = false;
+        }
     }
 
     /// Refuses what would be wrong on an older copy of the store.
@@ -103,16 +141,33 @@ impl Coordinator {
         }
     }
 
-    /// A revision that this store has never held, in what an instance says that it knows.
-    pub(super) fn ahead(&self, request: &SyncRequest) -> Option<Revision> {
-        let newest = |topic: &str| {
-            let known = self.topics.get(topic);
-            known.map_or(self.meta.revision, |known| known.record.plan.revision)
+    /// Keeps what an instance knows and this store has never held.
+    pub(super) fn note_newer(&mut self, request: &SyncRequest) {
+        let Some(knows) = self.knows_more(request) else {
+            return;
         };
-        let acks = request.acks.iter();
-        let acks = acks.filter(|(topic, acked)| **acked > newest(topic));
-        let known = Some(request.known_revision).filter(|known| *known > self.meta.revision);
-        acks.map(|(_, acked)| *acked).chain(known).max()
+        if self.newer.len() < MAX_NEWER
+            && let Entry::Vacant(entry) = self.newer.entry(request.instance.clone())
+        {
+            entry.insert(knows);
+        }
+    }
+
+    fn knows_more(&self, request: &SyncRequest) -> Option<String> {
+        let last = self.meta.revision;
+        let known = request.known_revision;
+        if known > last {
+            return Some(format!(
+                "knows revision {known}, and the store ends at {last}"
+            ));
+        }
+        request.acks.iter().find_map(|(topic, acked)| {
+            let stored = self.topics.get(topic);
+            let stored = stored.map_or(last, |known| known.record.plan.revision);
+            (*acked > stored).then(|| {
+                format!("has applied revision {acked} of topic {topic}, and the store has {stored}")
+            })
+        })
     }
 
     /// What stands in the way of all topics stands in the way of each.

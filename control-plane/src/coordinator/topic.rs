@@ -27,8 +27,10 @@ pub(super) struct Topic {
     pub(super) facts: Option<Facts>,
     /// The token of the work under way.
     pub(super) work: Option<u64>,
-    /// What went wrong last, until something goes right.
+    /// What is wrong, as the last look or the last failure said.
     pub(super) trouble: Option<String>,
+    /// The last work that failed, until it is done or not wanted any more.
+    failed: Option<(Failed, String)>,
     /// No work before this time: a failed one is not repeated at once, and a change of access without an answer is waited out.
     not_before: Duration,
     /// When the plan or an access changed last: older looks prove nothing.
@@ -48,6 +50,13 @@ struct Proof {
     side: Side,
     last: Facts,
     looks: u32,
+}
+
+/// Work that failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Failed {
+    Access(Side, Access),
+    FirstOffsets,
 }
 
 /// Two: one alone is no snapshot, because a delayed message can fall due between two of its reads.
@@ -86,6 +95,7 @@ impl Topic {
             facts: None,
             work: None,
             trouble: None,
+            failed: None,
             not_before: quiet,
             changed: quiet,
             proof: None,
@@ -317,11 +327,18 @@ impl Topic {
             .find(|side| self.has_access(*side, Access::Sealed));
         self.proof = sealed.and_then(|side| self.prove(side, &facts));
         self.watch_the_seal(&facts);
-        self.trouble = facts
-            .sides
-            .iter()
-            .flat_map(|side| &side.unknown)
+        // Somebody else may have done it.
+        self.failed.take_if(|(failed, _)| match *failed {
+            Failed::Access(side, access) => {
+                let seen = facts.side(side);
+                seen.access == Some(access) && seen.disagreement.is_none()
+            }
+            Failed::FirstOffsets => false,
+        });
+        let mut unknown = facts.sides.iter().flat_map(|side| &side.unknown);
+        self.trouble = unknown
             .next()
+            .or(self.failed.as_ref().map(|(_, why)| why))
             .cloned()
             .or_else(|| self.owed_behind_the_seal(&facts));
         self.facts = Some(facts);
@@ -427,12 +444,14 @@ impl Topic {
             Ok(()) => {
                 self.access[side.index()] = Some(access);
                 self.record.changing = None;
+                self.failed = None;
                 self.trouble = None;
             }
             Err(reason) => {
                 // It may have changed on some brokers, and may still change on others: nothing is proved, published or undone until
                 // that is over; then they are asked.
                 self.access[side.index()] = None;
+                self.failed = Some((Failed::Access(side, access), reason.clone()));
                 self.trouble = Some(reason);
                 self.not_before = now + timing.change_bound;
                 self.changed = self.not_before;
@@ -442,9 +461,23 @@ impl Topic {
 
     pub(super) fn first_offsets(&mut self, result: Result<(), String>, now: Duration) {
         match result {
-            Ok(()) => self.offsets_committed = true,
-            Err(reason) => self.failed(reason, now),
+            Ok(()) => {
+                self.offsets_committed = true;
+                self.failed = None;
+                self.trouble = None;
+            }
+            Err(reason) => {
+                self.failed = Some((Failed::FirstOffsets, reason.clone()));
+                self.trouble = Some(reason);
+                self.not_before = now + RETRY;
+            }
         }
+    }
+
+    /// Another goal: what failed on the way to the last one is not wanted any more.
+    pub(super) fn goal_changes(&mut self, now: Duration) {
+        self.failed = None;
+        self.void_proof(now);
     }
 
     pub(super) fn published(&mut self, plan: TopicPlan, now: Duration) {
@@ -452,6 +485,7 @@ impl Topic {
         self.record.reopening = None;
         self.record.plan = plan;
         self.changed = now;
+        self.failed = None;
         if !same_stage {
             self.offsets_committed = false;
             let sealed = sealed_side(self.stage()).zip(self.proof.as_ref());
@@ -468,11 +502,6 @@ impl Topic {
     pub(super) fn void_proof(&mut self, now: Duration) {
         self.proof = None;
         self.changed = now;
-    }
-
-    fn failed(&mut self, reason: String, now: Duration) {
-        self.trouble = Some(reason);
-        self.not_before = now + RETRY;
     }
 
     /// Looks begun before this prove nothing.

@@ -70,7 +70,11 @@ impl Handle {
         &self,
         request: SyncRequest,
     ) -> Result<Option<(SyncResponse, Duration)>, Refusal> {
-        let known = request.known_revision;
+        // Who leaves needs no plans.
+        let known = match request.leaving {
+            true => Revision(u64::MAX),
+            false => request.known_revision,
+        };
         let wait = if request.leaving { 0 } else { request.wait_ms };
         if self.sync(request).await? == (Answer::Sync { superseded: true }) {
             return Ok(None);
@@ -100,19 +104,14 @@ impl Handle {
     /// Plans after `known`.
     ///
     /// # Errors
-    /// `unavailable` when there are some and the store is an older copy: they are not the ones in force.
+    /// `unavailable` for revision 0 when the store is an older copy: its plans are not the ones in force.
     pub(crate) async fn plans_after(&self, known: Revision) -> Result<SyncResponse, Refusal> {
         let response = self.read(move |coordinator, _| {
-            let outdated = coordinator.outdated();
-            match outdated.filter(|_| known < coordinator.revision()) {
-                Some(why) => Err(unavailable(why)),
-                None => Ok(SyncResponse {
-                    epoch: coordinator.epoch(),
-                    plans: coordinator.plans_after(known),
-                    lease_ms: u64::try_from(coordinator.timing().lease.as_millis())
-                        .unwrap_or(u64::MAX),
-                }),
-            }
+            Ok(SyncResponse {
+                epoch: coordinator.epoch(),
+                plans: coordinator.news(known).map_err(unavailable)?,
+                lease_ms: u64::try_from(coordinator.timing().lease.as_millis()).unwrap_or(u64::MAX),
+            })
         });
         response.await?
     }

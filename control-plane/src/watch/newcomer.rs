@@ -11,9 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::clusters::Clusters;
 use crate::coordinator::Refusal;
 
-// Together with the connecting before it they are over before a client of the API gives up, after 30 s.
-
-/// How long one side's description may take.
+/// How long one side's description may take. With the connecting before it and the look after it, it is over before a client of the API gives up, after 30 s.
 const DESCRIBE: Duration = Duration::from_secs(5);
 /// How long looking whether the target is in use may take, the watch over new messages included.
 const LOOK: Duration = Duration::from_secs(12);
@@ -111,17 +109,19 @@ async fn look(
             ));
         }
     }
-    for group in &known {
-        match admin.backlog(topic, group, settings).await {
-            Ok(backlog) if backlog.total() > 0 => {
-                let total = backlog.total();
-                found.push(format!("it owes {total} messages to group {group}"));
-            }
-            Ok(_) => {}
-            Err(error) => found.push(format!(
-                "what it owes to group {group} cannot be counted ({error})"
-            )),
+    match admin.backlogs(topic, &known, settings).await {
+        Ok(backlogs) => {
+            let owed = backlogs
+                .iter()
+                .map(|(group, backlog)| (group, backlog.total()));
+            let owed = owed.filter(|(_, total)| *total > 0);
+            found.extend(
+                owed.map(|(group, total)| format!("it owes {total} messages to group {group}")),
+            );
         }
+        Err(error) => found.push(format!(
+            "what it owes to its groups cannot be counted ({error})"
+        )),
     }
     sleep_until(watched).await;
     let after = admin.ends(topic, settings).await?;

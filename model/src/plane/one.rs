@@ -88,7 +88,7 @@ impl Plane {
             [settings(), settings()],
         );
         // As it is written, so that writing it anew changes nothing.
-        let meta = json!({"revision": FIRST, "removed": [], "released": [], "clusters": {}});
+        let meta = json!({"revision": FIRST, "removed": [], "kept": [], "clusters": {}});
         let rows = [
             (Kind::Topic, TOPIC, json!(record)),
             (Kind::Meta, META_KEY, meta),
@@ -366,6 +366,7 @@ fn timing() -> Timing {
         change_bound: BOUND,
         // No broker is restarted here.
         relist: Duration::ZERO,
+        reconnect: Duration::ZERO,
         forget: LEASE * 1_000,
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Progress {
     pub(super) epoch: u64,
     /// The cursor of the poll.
     pub(super) known: Revision,
+    /// The highest revision that has been seen, on disk too: nothing below it is in force any more.
+    pub(super) newest: Revision,
     /// Not yet reported, or reported without an answer.
     pub(super) refused: Vec<Refused>,
 }
@@ -47,10 +49,10 @@ impl Progress {
                 response.epoch, self.epoch
             ));
         }
-        if plans.revision < self.known {
+        if plans.revision < self.newest {
             return refuse(format!(
-                "{origin} is at revision {}, but was at {} before: its store was lost or replaced",
-                plans.revision, self.known
+                "{origin} is at revision {}, but was at {} before: its store was lost, or is an older copy",
+                plans.revision, self.newest
             ));
         }
         // What was reported with this request has arrived.
@@ -92,6 +94,7 @@ impl Progress {
         }
         self.epoch = response.epoch;
         self.known = plans.revision;
+        self.newest = plans.revision;
         Ok(changed)
     }
 

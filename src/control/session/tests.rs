@@ -541,6 +541,27 @@ async fn mode_stop_started_from_disk_refuses_sends_until_there_is_contact() {
 }
 
 #[tokio::test]
+async fn control_plane_that_knows_less_than_the_disk_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = || Step::Answer(answer(1, 3, 0, [plan("orders", 3, 0, Stage::SourceOnly)]));
+    let script = Script::new((0..1_000).map(|_| old()));
+    let mut rig = rig(script.clone(), SessionOptions::default());
+    let cache = rig.cache_in(folder.path());
+    let saved = crate::control::Saved {
+        instance: "orders-7".into(),
+        epoch: 1,
+        plans: answer(1, 5, 0, [plan("orders", 5, 3, Stage::DualRead)]).plans,
+    };
+    cache.save(&saved).await.unwrap();
+    let _session = rig.start().await.unwrap();
+    while script.requests().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.stage("orders"), Some(Stage::DualRead));
+    assert_eq!(cache.load().await.unwrap(), Some(saved));
+}
+
+#[tokio::test]
 async fn broken_plans_on_disk_are_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = rig(

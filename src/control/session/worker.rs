@@ -96,8 +96,13 @@ impl Worker {
         }
     }
 
-    /// Registers without roles; falls back to the plans on disk.
+    /// Registers without roles; falls back to the plans on disk. A control plane that knows less than the disk is none.
     pub(super) async fn first_contact(&mut self) -> Result<()> {
+        let saved = self.saved().await;
+        if let Some(saved) = &saved {
+            self.read.epoch = saved.epoch;
+            self.read.newest = saved.plans.revision;
+        }
         let timeout = self.shared.options.start_timeout;
         let deadline = Instant::now() + timeout;
         let mut last = None;
@@ -120,7 +125,7 @@ impl Worker {
             if error.kind() == ErrorKind::Superseded {
                 return Err(error);
             }
-            if self.start_from_disk(&error).await {
+            if self.start_from_disk(saved.as_ref(), &error) {
                 return Ok(());
             }
             let pause = self.backoff.failed();
@@ -133,21 +138,23 @@ impl Worker {
         }
     }
 
-    async fn start_from_disk(&mut self, why: &Error) -> bool {
-        let Some(last_known) = &self.last_known else {
-            return false;
-        };
-        let saved = match last_known.load().await {
-            Ok(Some(saved)) => saved,
-            Ok(None) => return false,
+    async fn saved(&self) -> Option<Saved> {
+        match self.last_known.as_ref()?.load().await {
+            Ok(saved) => saved,
             Err(error) => {
                 tracing::warn!(%error, "the plans on disk are not used");
-                return false;
+                None
             }
+        }
+    }
+
+    fn start_from_disk(&mut self, saved: Option<&Saved>, why: &Error) -> bool {
+        let Some(saved) = saved else {
+            return false;
         };
         let response = SyncResponse {
             epoch: saved.epoch,
-            plans: saved.plans,
+            plans: saved.plans.clone(),
             lease_ms: 0,
         };
         let everything = SyncRequest::default();

@@ -102,7 +102,7 @@ impl Cast {
         let mut members = Membership::restore(Timing::default(), Vec::new(), Duration::ZERO);
         let mut request = self.request.clone();
         let errors = std::mem::take(&mut request.counters[0].send_errors);
-        members.sync(&request, None, Duration::ZERO);
+        members.sync(&request, Duration::ZERO);
         let mut writes = Accounting::new(Duration::from_secs(5));
         let mut now = Duration::ZERO;
         let mut facts = self.facts.clone();
@@ -117,7 +117,7 @@ impl Cast {
                 }
             }
             writes.asked(members.reports(TOPIC, now));
-            members.sync(&request, None, now);
+            members.sync(&request, now);
             writes.looked(&facts, &members.reports(TOPIC, now), now);
         }
         look(&Scene {

@@ -3,6 +3,7 @@
 use crossfade::{
     Access,
     backend::{Backlog, ConnectedClient, GroupMembers, QueueBacklog, QueueId, TopicSettings},
+    control::wire::LeaseMode,
 };
 
 use super::*;
@@ -146,4 +147,35 @@ pub(super) fn settings() -> TopicSettings {
         queues: QUEUES,
         saved: json!({"read": QUEUES, "write": QUEUES, "perm": 6}),
     }
+}
+
+/// What the log is told: the beginning and the end, and nothing between.
+#[test]
+fn trouble_is_told_when_it_begins_and_when_it_is_over() {
+    let mut world = World::with_apps([LeaseMode::Continue; 2]);
+    world.answers_lost = true;
+    world.advance(Stage::DualRead);
+    let mut told = Vec::new();
+    let mut rounds = |world: &mut World, count: usize| {
+        for _ in 0..count {
+            for index in 0..world.apps.len() {
+                world.sync(index);
+            }
+            for work in std::mem::take(&mut world.work) {
+                let event = world.perform(work);
+                let step = world.coordinator.handle(event, world.now);
+                told.extend(step.trouble.map(|(_, trouble)| trouble.is_some()));
+                world.work.extend(step.work);
+            }
+            world.now += Duration::from_millis(600);
+            let _ = world.handle(Event::Tick);
+        }
+    };
+    // Several tries, with looks between them.
+    rounds(&mut world, 60);
+    assert!(world.in_flight.len() > 1);
+    world.answers_lost = false;
+    rounds(&mut world, 60);
+    assert_eq!(world.view().stage, Stage::DualRead);
+    assert_eq!(told, [true, false]);
 }

@@ -119,7 +119,7 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
     let mut second = request.roles[0].clone();
     second.topic = "invoices".into();
     request.roles.push(second);
-    members.sync(&request, None, Duration::ZERO);
+    members.sync(&request, Duration::ZERO);
     let over = timing.lease + timing.margin + Duration::from_secs(1);
     let look = |now: Duration, listed: bool, unknown: &[&str]| {
         let side = SideFacts {

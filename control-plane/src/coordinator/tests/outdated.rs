@@ -50,6 +50,8 @@ impl Moved {
             let _ = self.world.handle(Event::Tick);
         }
         assert_eq!(self.world.access, self.access);
+        // The plan that the copy holds, when its row is written anew, and no other.
+        assert!(self.world.published.len() < 2);
     }
 
     fn hear(&mut self, request: SyncRequest) {
@@ -127,7 +129,7 @@ fn after_a_start_nothing_is_changed_before_all_that_are_stored_were_heard() {
     };
     let refused = moved.world.command(remove).unwrap_err();
     assert_eq!(refused.code, "unavailable");
-    assert!(refused.message.contains("just started"), "{refused:?}");
+    assert!(refused.message.contains("just read"), "{refused:?}");
     moved.wait(Duration::from_secs(35));
     // Whoever could act has been heard, or has lost its lease.
     assert!(moved.world.coordinator.listening(moved.world.now).is_some());
@@ -137,18 +139,48 @@ fn after_a_start_nothing_is_changed_before_all_that_are_stored_were_heard() {
 }
 
 #[test]
-fn restart_goes_on_as_soon_as_all_that_are_stored_were_heard() {
+fn restart_goes_on_once_all_that_are_stored_were_heard_and_others_could_have_asked() {
     let mut moved = Moved::new();
     moved.world.restart();
-    assert!(moved.world.coordinator.listening(moved.world.now).is_some());
     moved.world.sync(0);
+    moved.world.now += Timing::default().reconnect;
+    let _ = moved.world.handle(Event::Tick);
     assert!(moved.world.coordinator.listening(moved.world.now).is_some());
     moved.world.sync(1);
     assert_eq!(moved.world.coordinator.listening(moved.world.now), None);
+
+    moved.world.restart();
+    for app in [0, 1] {
+        moved.world.sync(app);
+    }
+    assert!(moved.world.coordinator.listening(moved.world.now).is_some());
 }
 
 #[test]
-fn instance_of_another_control_plane_holds_everything_up_until_it_is_gone() {
+fn instance_that_leaves_is_no_reason_to_stop_listening() {
+    let mut moved = Moved::new().restored();
+    moved.world.sync(0);
+    let leaves = SyncRequest {
+        instance: "consumer".into(),
+        incarnation: moved.world.apps[1].incarnation.clone(),
+        leaving: true,
+        ..consumes(GROUP, 1, 0)
+    };
+    moved.hear(leaves.clone());
+    moved.world.now += Timing::default().reconnect;
+    let _ = moved.world.handle(Event::Tick);
+    assert!(moved.world.coordinator.listening(moved.world.now).is_some());
+    // What it says last counts too.
+    let mut moved = moved.restored();
+    moved.hear(SyncRequest {
+        known_revision: moved.revision,
+        ..leaves
+    });
+    assert!(moved.world.coordinator.outdated().is_some());
+}
+
+#[test]
+fn what_an_instance_knows_holds_everything_up_until_an_operator_says_that_it_is_gone() {
     let mut moved = Moved::new();
     let stranger = SyncRequest {
         known_revision: Revision(1_000),
@@ -156,25 +188,34 @@ fn instance_of_another_control_plane_holds_everything_up_until_it_is_gone() {
     };
     moved.hear(stranger.clone());
     assert_eq!(moved.world.command(advance()).unwrap_err().code, "conflict");
-    moved.hear(SyncRequest {
-        leaving: true,
-        sequence: 2,
-        ..stranger.clone()
-    });
-    assert_eq!(moved.world.coordinator.outdated(), None);
-
-    moved.hear(SyncRequest {
-        incarnation: "another life".into(),
-        ..stranger.clone()
-    });
-    assert!(moved.world.coordinator.outdated().is_some());
-    for _ in 0..80 {
-        moved.world.round();
-    }
-    let gone = Command::ConfirmGone {
-        instance: stranger.instance,
+    let gone = || Command::ConfirmGone {
+        instance: "reader".into(),
         reason: "it belongs to another fleet".into(),
     };
-    moved.world.command(gone).unwrap();
+    assert_eq!(moved.world.command(gone()).unwrap_err().code, "conflict");
+    // Neither a request that tells less nor its farewell takes back what it knows.
+    moved.hear(consumes("strangers", 2, 0));
+    moved.hear(SyncRequest {
+        leaving: true,
+        sequence: 3,
+        ..stranger
+    });
+    assert!(moved.world.coordinator.outdated().is_some());
+    moved.world.command(gone()).unwrap();
     assert_eq!(moved.world.coordinator.outdated(), None);
+    assert_eq!(moved.world.audited("confirm_gone"), 1);
+    assert_eq!(moved.world.command(gone()).unwrap_err().code, "not_found");
+}
+
+#[test]
+fn older_store_keeps_its_plans_to_itself() {
+    let mut moved = Moved::new().restored();
+    moved.hear(consumes(GROUP, 1, moved.revision.0));
+    let coordinator = &moved.world.coordinator;
+    assert!(coordinator.news(Revision(0)).is_err());
+    // Whoever runs is answered, and goes on with what it has.
+    for known in [1, moved.revision.0] {
+        let news = coordinator.news(Revision(known)).unwrap();
+        assert_eq!((news.revision, news.plans.len()), (Revision(known), 0));
+    }
 }

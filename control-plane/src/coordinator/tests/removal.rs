@@ -167,3 +167,43 @@ fn topic_that_had_moved_comes_back_with_what_its_source_was_proved_to_hold() {
         (&json!("target_only"), &proved)
     );
 }
+
+#[test]
+fn topic_that_had_not_moved_comes_back_as_a_new_one() {
+    let mut world = World::with_apps([LeaseMode::Stop; 2]);
+    for app in &mut world.apps {
+        app.alive = false;
+    }
+    world.run(100);
+    world
+        .command(Command::Remove {
+            topic: TOPIC.into(),
+        })
+        .unwrap();
+    world.run(10);
+    let key = (Kind::Topic, TOPIC.to_owned());
+    assert!(!world.stored.contains_key(&key));
+    // Its target was open meanwhile.
+    let described = Side::BOTH.map(|side| {
+        Some(TopicDescription {
+            settings: settings(),
+            access: world.access[side.index()],
+            disagreement: None,
+            queues: (0..QUEUES).map(queue_id).collect(),
+            message_type: None,
+        })
+    });
+    let stage = world.coordinator.begins_at(TOPIC, &described);
+    assert_eq!(stage, Stage::SourceOnly);
+    world.published.clear();
+    world
+        .command(Command::Add {
+            accepted: None,
+            topic: TOPIC.into(),
+            groups: vec![GROUP.into()],
+            weight: None,
+            described,
+        })
+        .unwrap();
+    assert_eq!(world.stored[&key].value["proof"], Value::Null);
+}
