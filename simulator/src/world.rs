@@ -76,6 +76,7 @@ pub(crate) fn timing() -> Timing {
         inspect_resting: Duration::from_secs(1),
         change_bound: Duration::from_secs(3),
         relist: Duration::from_secs(1),
+        reconnect: Duration::from_millis(500),
         forget: Duration::from_secs(120),
     }
 }
