@@ -25,7 +25,7 @@ use crate::Operator;
 #[derive(Debug, Parser)]
 #[command(name = "crossfade", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
-    /// Answer in JSON, errors too.
+    /// Answer in JSON, errors too, except those of the command line itself.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -160,7 +160,7 @@ async fn dispatch(cli: Cli) -> Result<(), Fault> {
     let Cli { json, command } = cli;
     match command {
         Command::Demo(args) => demo::run(args, json).await.map_err(failed),
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(args, json).await,
         Command::Topic(asked) => topic::run(asked.command, &asked.control.operator()?, json).await,
         Command::Instance(asked) => {
             instance::run(asked.command, &asked.control.operator()?, json).await

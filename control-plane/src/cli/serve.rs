@@ -3,6 +3,7 @@
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use crossfade::Side;
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -79,11 +80,19 @@ pub(super) struct Args {
     max_target_lag: u64,
 }
 
-pub(super) async fn run(args: Args) -> Result<(), Fault> {
+pub(super) async fn run(args: Args, json: bool) -> Result<(), Fault> {
     log("info");
     let tokens = args.tokens()?;
     if tokens.is_empty() {
         tracing::warn!("no token is set: everybody on this machine may do everything");
+    }
+    if [&args.source, &args.target]
+        .iter()
+        .any(|address| address.starts_with("memory://"))
+    {
+        tracing::warn!(
+            "an embedded cluster (memory://) lives in this process alone: no application and no other program reaches it, and nothing makes topics on it"
+        );
     }
     let source = args.credentials.cluster(Side::Source, args.source);
     let target = args.credentials.cluster(Side::Target, args.target);
@@ -99,7 +108,10 @@ pub(super) async fn run(args: Args) -> Result<(), Fault> {
     let stop =
         stop_signal().map_err(|error| failed(format!("signals cannot be waited for: {error}")))?;
     let mut server = Server::start(options).await.map_err(failed)?;
-    say(format_args!("ready {}", server.url()));
+    say(match json {
+        true => json!({"ready": server.url()}).to_string(),
+        false => format!("ready {}", server.url()),
+    });
     tokio::select! {
         ended = server.ended() => match ended {
             Ok(()) => Err(failed("the control plane ended by itself")),

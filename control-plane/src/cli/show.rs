@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
-use crossfade::Side;
+use crossfade::{Side, stage::Stage};
 
 use super::words::both_names;
 use crate::coordinator::{
@@ -12,7 +12,10 @@ use crate::coordinator::{
 
 /// One topic in one line.
 pub(super) fn line(view: &TopicView) -> String {
-    let weight = format!("weight {}", view.weight_basis_points);
+    let weight = match view.stage {
+        Stage::DualWrite => format!("weight {}", view.weight_basis_points),
+        _ => format!("weight {} in dual_write", view.weight_basis_points),
+    };
     let topic = &view.topic;
     let stage = both_names(view.stage);
     if view.stage != view.goal {

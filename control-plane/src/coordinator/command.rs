@@ -134,7 +134,9 @@ impl Coordinator {
         if self.topics.contains_key(topic) {
             return Err(Refusal::new(
                 "conflict",
-                format!("topic {topic} is managed already: crossfade topic show {topic}"),
+                format!(
+                    "topic {topic} is managed already: crossfade topic show {topic}. To change its groups: remove it, then add it with all of them"
+                ),
             ));
         }
         let groups: BTreeSet<Arc<str>> = groups.into_iter().collect();

@@ -88,7 +88,15 @@ impl Progress {
             let gone =
                 plans.removed.contains(cell.topic()) || (all && !present.contains(&**cell.topic()));
             if gone && cell.withdraw() {
-                tracing::warn!(topic = %cell.topic(), "the topic is no longer managed");
+                // To others it is news and no more.
+                match cell.role() {
+                    Some(_) => {
+                        tracing::warn!(topic = %cell.topic(), "the topic is no longer managed");
+                    }
+                    None => {
+                        tracing::debug!(topic = %cell.topic(), "the topic is no longer managed")
+                    }
+                }
                 changed = true;
             }
         }

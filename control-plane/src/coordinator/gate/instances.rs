@@ -55,7 +55,7 @@ pub(super) fn gates(row: &TopicRecord, members: &Membership, now: Duration) -> V
         match stand(member, plan, members, now) {
             Stand::Applied => acked += 1,
             Stand::Behind => waiting.push(member.name()),
-            Stand::Lost => lost.push(member.name()),
+            Stand::Lost => lost.push(member),
             Stand::Harmless => {}
         }
         let refusals = refusals(member, plan);
@@ -65,8 +65,8 @@ pub(super) fn gates(row: &TopicRecord, members: &Membership, now: Duration) -> V
     let names = |names: &[String]| -> Vec<(String, u64)> {
         names.iter().map(|name| (name.clone(), 0)).collect()
     };
-    let (waiting_names, lost_names, refused_names) =
-        (names(&waiting), names(&lost), names(&refused));
+    let (waiting_names, refused_names) = (names(&waiting), names(&refused));
+    let lost_names: Vec<String> = lost.iter().map(|member| member.name()).collect();
     vec![
         Gate::new(
             Code::InstancesAcked,
@@ -90,17 +90,10 @@ pub(super) fn gates(row: &TopicRecord, members: &Membership, now: Duration) -> V
         Gate::new(
             Code::InstancesLost,
             lost.is_empty(),
-            if lost.is_empty() {
-                "no instance is out of contact".to_owned()
-            } else {
-                format!(
-                    "out of contact, perhaps still running with an old plan: {}. Restart it, or if it is gone for good: crossfade instance confirm-gone NAME --reason TEXT",
-                    lost.join(", ")
-                )
-            },
-            json!({"lost": lost}),
+            out_of_contact(&lost, members, now),
+            json!({"lost": lost_names}),
         )
-        .closed_by(lost_names),
+        .closed_by(names(&lost_names)),
         Gate::new(
             Code::PlansRefused,
             refused.is_empty(),
@@ -113,6 +106,40 @@ pub(super) fn gates(row: &TopicRecord, members: &Membership, now: Duration) -> V
         )
         .closed_by(refused_names),
     ]
+}
+
+/// Who is out of contact, and what is to be done: nothing for one whose name runs again.
+fn out_of_contact(lost: &[&Member], members: &Membership, now: Duration) -> String {
+    let runs_again = |member: &Member| {
+        members.iter().any(|other| {
+            other.record.instance == member.record.instance
+                && other.standing(&members.timing, now) == Standing::Live
+        })
+    };
+    let (again, gone): (Vec<&Member>, Vec<&Member>) =
+        lost.iter().copied().partition(|member| runs_again(member));
+    let named = |members: &[&Member]| {
+        let names: Vec<String> = members.iter().map(|member| member.name()).collect();
+        names.join(", ")
+    };
+    let mut words = Vec::new();
+    if !gone.is_empty() {
+        words.push(format!(
+            "out of contact, perhaps still running with an old plan: {}. Start it again; if it is gone for good: crossfade instance confirm-gone NAME --reason TEXT",
+            named(&gone)
+        ));
+    }
+    if !again.is_empty() {
+        words.push(format!(
+            "earlier processes of instances that run again: {}. Each counts as gone once its lease is over and no broker has listed it for {} s; there is nothing to do",
+            named(&again),
+            members.timing.relist.as_secs()
+        ));
+    }
+    match words.is_empty() {
+        true => "no instance is out of contact".to_owned(),
+        false => words.join("; "),
+    }
 }
 
 /// Every managed group has somebody who will read the target.
