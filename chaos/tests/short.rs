@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// Bounds the run: it takes about four minutes, most of them waits for the brokers' word that a killed process is gone.
+/// Bounds the run: it takes about five minutes, most of them waits for the brokers' word that a killed process is gone.
 const LIMIT_MINUTES: &str = "10";
 
 fn here(program: &str) -> bool {
@@ -20,7 +20,7 @@ fn nothing_acked_is_lost_while_instances_control_plane_and_brokers_are_killed_an
     let run = Command::new(env!("CARGO_BIN_EXE_crossfade-chaos"))
         .args(["--messages", "20000", "--rate", "800", "--seed", "4"])
         .args(["--consumers", "4", "--groups", "2"])
-        .args(["--kills", "2", "--stops", "1", "--stop-seconds", "8"])
+        .args(["--kills", "4", "--stops", "1", "--stop-seconds", "8"])
         .args(["--broker-kills", "1", "--control-kills", "1"])
         .args(["--control-stops", "1", "--lease", "6"])
         .args(["--limit", LIMIT_MINUTES, "--json"])
@@ -37,7 +37,7 @@ fn nothing_acked_is_lost_while_instances_control_plane_and_brokers_are_killed_an
     assert!(report["messages"].as_u64() >= Some(20_000));
     let done = &report["done"];
     let times = |name: &str| done[name].as_u64().unwrap_or(0);
-    assert_eq!(times("producer_kills") + times("consumer_kills"), 2);
+    assert_eq!(times("producer_kills") + times("consumer_kills"), 4);
     assert_eq!(times("producer_stops") + times("consumer_stops"), 1);
     assert_eq!(times("control_kills"), 1);
     assert_eq!(times("control_stops"), 1);

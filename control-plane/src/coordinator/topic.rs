@@ -444,15 +444,13 @@ impl Topic {
             Ok(()) => {
                 self.access[side.index()] = Some(access);
                 self.record.changing = None;
-                self.failed = None;
-                self.trouble = None;
+                self.succeeded();
             }
             Err(reason) => {
                 // It may have changed on some brokers, and may still change on others: nothing is proved, published or undone until
                 // that is over; then they are asked.
                 self.access[side.index()] = None;
-                self.failed = Some((Failed::Access(side, access), reason.clone()));
-                self.trouble = Some(reason);
+                self.failed(Failed::Access(side, access), reason);
                 self.not_before = now + timing.change_bound;
                 self.changed = self.not_before;
             }
@@ -463,15 +461,23 @@ impl Topic {
         match result {
             Ok(()) => {
                 self.offsets_committed = true;
-                self.failed = None;
-                self.trouble = None;
+                self.succeeded();
             }
             Err(reason) => {
-                self.failed = Some((Failed::FirstOffsets, reason.clone()));
-                self.trouble = Some(reason);
+                self.failed(Failed::FirstOffsets, reason);
                 self.not_before = now + RETRY;
             }
         }
+    }
+
+    fn succeeded(&mut self) {
+        self.failed = None;
+        self.trouble = None;
+    }
+
+    fn failed(&mut self, what: Failed, why: String) {
+        self.trouble = Some(why.clone());
+        self.failed = Some((what, why));
     }
 
     /// Another goal: what failed on the way to the last one is not wanted any more.

@@ -111,13 +111,12 @@ async fn look(
     }
     match admin.backlogs(topic, &known, settings).await {
         Ok(backlogs) => {
-            let owed = backlogs
-                .iter()
-                .map(|(group, backlog)| (group, backlog.total()));
-            let owed = owed.filter(|(_, total)| *total > 0);
-            found.extend(
-                owed.map(|(group, total)| format!("it owes {total} messages to group {group}")),
-            );
+            for (group, backlog) in backlogs {
+                match backlog.total() {
+                    0 => {}
+                    total => found.push(format!("it owes {total} messages to group {group}")),
+                }
+            }
         }
         Err(error) => found.push(format!(
             "what it owes to its groups cannot be counted ({error})"

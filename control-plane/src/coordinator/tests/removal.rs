@@ -141,26 +141,10 @@ fn topic_that_had_moved_comes_back_with_what_its_source_was_proved_to_hold() {
     let topic = || Arc::<str>::from(TOPIC);
     world.command(Command::Remove { topic: topic() }).unwrap();
     assert!(!world.stored.contains_key(&key));
-    let described = Side::BOTH.map(|side| {
-        Some(TopicDescription {
-            settings: settings(),
-            access: world.access[side.index()],
-            disagreement: None,
-            queues: (0..QUEUES).map(queue_id).collect(),
-            message_type: None,
-        })
-    });
-    let stage = world.coordinator.begins_at(TOPIC, &described);
+    let stage = world.coordinator.begins_at(TOPIC, &world.described());
     assert_eq!(stage, Stage::TargetOnly);
-    let add = |described| Command::Add {
-        accepted: None,
-        topic: topic(),
-        groups: vec![GROUP.into()],
-        weight: None,
-        described,
-    };
     world.published.clear();
-    world.command(add(described)).unwrap();
+    world.add();
     let row = &world.stored[&key].value;
     assert_eq!(
         (&row["goal"], &row["proof"]),
@@ -184,26 +168,9 @@ fn topic_that_had_not_moved_comes_back_as_a_new_one() {
     let key = (Kind::Topic, TOPIC.to_owned());
     assert!(!world.stored.contains_key(&key));
     // Its target was open meanwhile.
-    let described = Side::BOTH.map(|side| {
-        Some(TopicDescription {
-            settings: settings(),
-            access: world.access[side.index()],
-            disagreement: None,
-            queues: (0..QUEUES).map(queue_id).collect(),
-            message_type: None,
-        })
-    });
-    let stage = world.coordinator.begins_at(TOPIC, &described);
+    let stage = world.coordinator.begins_at(TOPIC, &world.described());
     assert_eq!(stage, Stage::SourceOnly);
     world.published.clear();
-    world
-        .command(Command::Add {
-            accepted: None,
-            topic: TOPIC.into(),
-            groups: vec![GROUP.into()],
-            weight: None,
-            described,
-        })
-        .unwrap();
+    world.add();
     assert_eq!(world.stored[&key].value["proof"], Value::Null);
 }

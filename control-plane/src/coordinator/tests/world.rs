@@ -74,25 +74,33 @@ impl World {
             events: 0,
             in_flight: Vec::new(),
         };
-        let described = Side::BOTH.map(|_| {
+        world.add();
+        world
+    }
+
+    /// The topic as both clusters have it now.
+    pub(super) fn described(&self) -> [Option<TopicDescription>; 2] {
+        self.access.map(|access| {
             Some(TopicDescription {
                 settings: settings(),
-                access: Access::Open,
+                access,
                 disagreement: None,
                 queues: (0..QUEUES).map(queue_id).collect(),
                 message_type: None,
             })
-        });
-        world
-            .command(Command::Add {
-                accepted: None,
-                topic: TOPIC.into(),
-                groups: vec![GROUP.into()],
-                weight: None,
-                described,
-            })
-            .unwrap();
-        world
+        })
+    }
+
+    pub(super) fn add(&mut self) {
+        let described = self.described();
+        self.command(Command::Add {
+            accepted: None,
+            topic: TOPIC.into(),
+            groups: vec![GROUP.into()],
+            weight: None,
+            described,
+        })
+        .unwrap();
     }
 
     pub(super) fn with_apps(modes: [LeaseMode; 2]) -> Self {
