@@ -1,24 +1,14 @@
 //! What `crossfade load` cannot do, it says, and leaves nothing behind.
 
-use crossfade::backend::memory::MemoryCluster;
 use crossfade_control_plane::{ServeOptions, Server};
 use serde_json::Value;
 
-use crate::support::{crossfade, run};
+use crate::support::{crossfade, run, serving};
 
 #[tokio::test]
 async fn load_that_cannot_be_is_refused_and_no_instance_stays() {
-    let [source, target] = ["refused-source", "refused-target"];
-    for name in [source, target] {
-        let admin = MemoryCluster::named(name).backend("test").admin();
-        admin.create_topic("orders", 4).await.unwrap();
-        admin.create_group("billing").await.unwrap();
-    }
-    let addresses = [source, target].map(|name| format!("memory://{name}"));
-    let options = ServeOptions::in_memory(&addresses[0], &addresses[1]);
-    let server = Server::start(options).await.unwrap();
+    let server = serving("refused").await;
     let operator = server.operator();
-    operator.add("orders", &["billing"]).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("p.jsonl");
 
@@ -63,17 +53,7 @@ async fn load_that_cannot_be_is_refused_and_no_instance_stays() {
 /// The embedded clusters are not in the other process, so it ends without a message in either case.
 #[tokio::test]
 async fn group_that_is_not_managed_is_warned_of_once() {
-    let names = ["unmanaged-source", "unmanaged-target"];
-    for name in names {
-        let admin = MemoryCluster::named(name).backend("test").admin();
-        admin.create_topic("orders", 4).await.unwrap();
-        admin.create_group("billing").await.unwrap();
-    }
-    let addresses = names.map(|name| format!("memory://{name}"));
-    let options = ServeOptions::in_memory(&addresses[0], &addresses[1]);
-    let server = Server::start(options).await.unwrap();
-    let operator = server.operator();
-    operator.add("orders", &["billing"]).await.unwrap();
+    let server = serving("unmanaged").await;
     let folder = tempfile::tempdir().unwrap();
     for (group, warnings) in [("billing", 0), ("biling", 1)] {
         let words = ["load", "consume", "--topic", "orders", "--until-idle", "1"];

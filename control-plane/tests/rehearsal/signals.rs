@@ -2,15 +2,13 @@
 
 use std::process::{Output, Stdio};
 
-use crossfade::backend::memory::MemoryCluster;
-use crossfade_control_plane::{ServeOptions, Server};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
     process::Command,
     time::timeout,
 };
 
-use crate::support::{PATIENCE, crossfade};
+use crate::support::{PATIENCE, crossfade, serving};
 
 /// Sends the signal once `line` has come on standard error; what was written there in all is in the output.
 async fn ended_by(signal: &str, command: &mut Command, line: &str) -> Output {
@@ -37,17 +35,8 @@ async fn ended_by(signal: &str, command: &mut Command, line: &str) -> Output {
 
 #[tokio::test]
 async fn wait_that_a_signal_ends_tells_what_failed_before_and_which_signal_it_was() {
-    let names = ["signals-source", "signals-target"];
-    for name in names {
-        let admin = MemoryCluster::named(name).backend("test").admin();
-        admin.create_topic("orders", 4).await.unwrap();
-        admin.create_group("billing").await.unwrap();
-    }
-    let addresses = names.map(|name| format!("memory://{name}"));
-    let options = ServeOptions::in_memory(&addresses[0], &addresses[1]);
-    let server = Server::start(options).await.unwrap();
+    let server = serving("signals").await;
     let operator = server.operator();
-    operator.add("orders", &["billing"]).await.unwrap();
     // Nobody consumes it, so it gets nowhere.
     operator.advance("orders", None).await.unwrap();
     for (signal, status) in [("-INT", 130), ("-TERM", 143)] {

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crossfade::backend::memory::MemoryCluster;
+use crossfade_control_plane::{ServeOptions, Server};
 use serde_json::Value;
 use tokio::{
     process::{Child, Command},
@@ -14,6 +16,22 @@ use tokio::{
 
 /// Longer than anything here takes; only a failing test waits for so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(700);
+
+/// A control plane over two embedded clusters of this test's own, with topic `orders` and group `billing` managed.
+pub(crate) async fn serving(test: &str) -> Server {
+    let names = ["source", "target"].map(|side| format!("{test}-{side}"));
+    for name in &names {
+        let admin = MemoryCluster::named(name).backend("test").admin();
+        admin.create_topic("orders", 4).await.unwrap();
+        admin.create_group("billing").await.unwrap();
+    }
+    let addresses = names.map(|name| format!("memory://{name}"));
+    let options = ServeOptions::in_memory(&addresses[0], &addresses[1]);
+    let server = Server::start(options).await.unwrap();
+    let managed = server.operator().add("orders", &["billing"]).await;
+    managed.unwrap();
+    server
+}
 
 /// The program with these words; it ends with the test.
 pub(crate) fn crossfade<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
