@@ -16,6 +16,7 @@ mod fixture;
 mod message;
 pub mod metrics;
 mod producer;
+mod queue;
 mod secret;
 mod side;
 pub mod stage;

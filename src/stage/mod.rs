@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use moves::{Buckets, Move, QueueBarrier};
-pub use plan::{ReadPlan, Routing, TopicPlan, WritePlan};
+pub use plan::{ReadPlan, Route, Routing, TopicPlan, WritePlan};
 pub use transition::{Adoption, adopt};
 pub use weight::{BUCKETS, Weight, bucket_of};
 

@@ -44,6 +44,15 @@ pub struct TopicPlan {
     pub previous_revision: Revision,
 }
 
+/// Where one message goes now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// To this side.
+    To(Side),
+    /// Nowhere yet: its ordering key is changing sides. The next revision says where.
+    Held,
+}
+
 /// Where writes go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WritePlan {
@@ -75,6 +84,33 @@ impl TopicPlan {
                 target: self.weight,
             },
             Stage::Draining | Stage::TargetOnly => WritePlan::One(Side::Target),
+        }
+    }
+
+    /// Where one message goes. `draw` gives a uniformly random number; it is called for a weighted message without an ordering key only.
+    #[must_use]
+    pub fn route(&self, ordering_key: Option<&[u8]>, draw: impl FnOnce() -> u32) -> Route {
+        if let (Some(frozen), Some(key)) = (self.frozen(), ordering_key)
+            && frozen.buckets.contains(bucket_of(key))
+        {
+            return Route::Held;
+        }
+        Route::To(self.write_plan().side(ordering_key, draw))
+    }
+
+    /// The move whose keys are frozen now.
+    #[must_use]
+    pub fn frozen(&self) -> Option<&Move> {
+        self.moves.iter().find(|moving| moving.is_frozen())
+    }
+
+    /// The share of the ordering keys that the target has.
+    #[must_use]
+    pub fn share(&self) -> Weight {
+        match self.write_plan() {
+            WritePlan::One(Side::Source) => Weight::ZERO,
+            WritePlan::One(Side::Target) => Weight::FULL,
+            WritePlan::Weighted { target } => target,
         }
     }
 

@@ -1,13 +1,13 @@
 //! Every call of a backend, passed on in one place: a wrapper names only what it changes.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     BoxFuture,
     backend::{
         AckToken, Backend, BackendAdmin, BackendConsumer, BackendProducer, Backlog, Capability,
-        Incoming, Outgoing, QueueId, Stored, Subscription, TopicDescription, TopicSettings,
-        Unreadable,
+        HalfMessage, Incoming, Outgoing, QueueId, Stored, Subscription, TopicDescription,
+        TopicSettings, TransactionChecker, TransactionEnd, Unreadable,
     },
     error::Result,
     side::Access,
@@ -47,6 +47,22 @@ pub trait Layer: fmt::Debug + Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Stored>> {
         self.around("send", inner.send(outgoing, timeout))
+    }
+
+    /// [`BackendProducer::send_batch`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
+    fn send_batch<'a>(
+        &'a self,
+        inner: &'a Arc<dyn BackendProducer>,
+        batch: &'a [Outgoing<'a>],
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Stored>>> {
+        self.around("send a batch", inner.send_batch(batch, timeout))
     }
 
     /// [`BackendProducer::ambiguity_bound`], where the backend's own is `inner`.
@@ -193,6 +209,16 @@ impl<L: Layer> Backend for Layered<L> {
         })
     }
 
+    fn committed<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        queues: &'a [QueueId],
+    ) -> BoxFuture<'a, Result<BTreeMap<QueueId, Option<u64>>>> {
+        let call = self.inner.committed(topic, group, queues);
+        self.layer.around("read committed offsets", call)
+    }
+
     fn admin(&self) -> Arc<dyn BackendAdmin> {
         Arc::new(self.again(self.inner.admin()))
     }
@@ -210,6 +236,38 @@ impl<L: Layer> BackendProducer for Layered<L, dyn BackendProducer> {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Stored>> {
         self.layer.send(&self.inner, outgoing, timeout)
+    }
+
+    fn send_batch<'a>(
+        &'a self,
+        batch: &'a [Outgoing<'a>],
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Stored>>> {
+        self.layer.send_batch(&self.inner, batch, timeout)
+    }
+
+    fn send_half<'a>(
+        &'a self,
+        outgoing: Outgoing<'a>,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<HalfMessage>> {
+        let call = self.inner.send_half(outgoing, timeout);
+        self.layer.around("send a half message", call)
+    }
+
+    fn end_transaction<'a>(
+        &'a self,
+        half: &'a HalfMessage,
+        end: TransactionEnd,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<()>> {
+        let call = self.inner.end_transaction(half, end, timeout);
+        self.layer.around("end a transaction", call)
+    }
+
+    /// No call to the cluster.
+    fn set_checker(&self, checker: Arc<dyn TransactionChecker>) {
+        self.inner.set_checker(checker);
     }
 
     fn ambiguity_bound(&self) -> Duration {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     BoxFuture,
-    backend::{AckToken, BackendConsumer, Incoming, QueueId, Subscription},
+    backend::{AckToken, BackendConsumer, Filter, Incoming, QueueId, Subscription},
     error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message},
 };
@@ -37,11 +37,19 @@ impl MemoryConsumer {
     ) -> Result<Self> {
         let topic = cluster.topic_for_client(&subscription.topic, "consumer")?;
         let group = cluster.group_for_client(&subscription.group, "consumer")?;
+        let tags = match &subscription.filter {
+            Filter::All => None,
+            Filter::Tags(tags) => Some(tags.as_str()),
+            Filter::Sql(_) => {
+                let why = "this backend filters by tags only";
+                return Err(Error::new(ErrorKind::Unsupported, "join a group", why));
+            }
+        };
         let member = Arc::new(Member::new(
             cluster.next_member(),
             client_id,
             topic.name.clone(),
-            subscription.tags.as_deref(),
+            tags,
             subscription.outstanding(),
         ));
         let retry = group.retry_queue(&topic.name);

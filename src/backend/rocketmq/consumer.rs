@@ -14,10 +14,10 @@ use super::{
 use crate::{
     BoxFuture,
     backend::{
-        AckToken, BackendConsumer, Incoming, KEY_PROPERTY, QueueId, REVISION_PROPERTY,
+        AckToken, BackendConsumer, Filter, Incoming, KEY_PROPERTY, QueueId, REVISION_PROPERTY,
         Subscription, Unreadable,
     },
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message},
     side::Revision,
 };
@@ -31,8 +31,13 @@ impl RocketmqConsumer {
     pub(super) async fn new(client: &Client, subscription: &Subscription) -> Result<Self> {
         let mut options = ConsumerOptions::default();
         options.max_outstanding = subscription.outstanding();
-        if let Some(tags) = &subscription.tags {
-            options.tags.clone_from(tags);
+        match &subscription.filter {
+            Filter::All => {}
+            Filter::Tags(tags) => options.tags.clone_from(tags),
+            Filter::Sql(_) => return Err(unsupported("an SQL92 filter")),
+        }
+        if subscription.ordered {
+            return Err(unsupported("reading in order"));
         }
         let Subscription { topic, group, .. } = subscription;
         let consumer = Consumer::new(client, topic, group, options)
@@ -101,6 +106,10 @@ impl BackendConsumer for RocketmqConsumer {
             closed.map_err(|error| convert("leave a group", ErrorKind::Unexpected, error))
         })
     }
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "join a group", what)
 }
 
 fn incoming(delivery: Delivery) -> Incoming {
