@@ -1,6 +1,7 @@
 //! Sending to one topic, wherever its plan says.
 
 mod active;
+mod order;
 mod random;
 pub mod rules;
 mod sides;
@@ -17,6 +18,7 @@ use std::{
 use tokio::{runtime::Handle, time::Instant};
 
 use self::{
+    order::Session,
     random::Draws,
     rules::{Failure, Next},
     sides::{Sides, Warmer},
@@ -29,6 +31,7 @@ use crate::{
     message::{IdempotencyKey, Message, SendReceipt},
     metrics::{Event, TopicMetrics},
     side::{Revision, Side},
+    stage::Route,
 };
 
 /// How a producer sends.
@@ -100,6 +103,14 @@ struct Shared {
     _warmer: Warmer,
 }
 
+/// Where a send goes.
+struct Routed {
+    plan: Arc<InUse>,
+    side: Side,
+    /// Of a send that promises order.
+    session: Option<Session>,
+}
+
 impl Producer {
     /// Starts a producer. Both sides are connected when the plan first needs them, or is one step away from it.
     ///
@@ -139,14 +150,17 @@ impl Producer {
     /// Where a send that begins now would go, and under which revision. Weighted messages without an ordering key are drawn anew at each call.
     ///
     /// # Errors
-    /// `StageUnknown` when there is no plan for the topic.
+    /// `StageUnknown` when there is no plan for the topic; `Timeout` while the ordering key is changing sides: a send waits for the end of that.
     pub fn route(&self, ordering_key: Option<&str>) -> Result<(Side, Revision)> {
         let shared = &*self.shared;
         let decided = shared.role.cell().decide(|plan| {
-            let side = shared.side(plan, ordering_key.map(str::as_bytes));
-            (side, plan.plan().revision)
+            let route = shared.route(plan, ordering_key.map(str::as_bytes));
+            (route, plan.plan().revision)
         });
-        decided.ok_or_else(|| shared.no_plan())
+        match decided.ok_or_else(|| shared.no_plan())? {
+            (Route::To(side), revision) => Ok((side, revision)),
+            (Route::Held, revision) => Err(order::held(self.topic(), revision)),
+        }
     }
 
     /// Sends a message once, to one side, and returns when its broker has stored it.
@@ -154,7 +168,8 @@ impl Producer {
     /// # Errors
     /// `InvalidMessage` before anything is sent; `Closed`, `StageUnknown`, `LeaseOver`, `Superseded`; else what the broker said last, with
     /// `persisted` telling whether some try may have been stored. A caller that sends again after `Persisted::Maybe` uses the same
-    /// idempotency key.
+    /// idempotency key. In an ordered topic, a message whose key is changing sides waits, and ends with `Timeout` and `Persisted::No` when that takes longer
+    /// than the send timeout.
     ///
     /// # Cancellation
     /// The message may or may not be stored, as after `Persisted::Maybe`. The plan that routed it counts as in use until the broker's bound has
@@ -170,8 +185,13 @@ impl Producer {
             None => shared.new_key()?,
         };
         let ordering_key = message.ordering_key.as_deref().map(str::as_bytes);
-        let mut ticket = Ticket::new(shared.plan()?, &shared.holder);
-        let mut side = shared.side(ticket.plan(), ordering_key);
+        let deadline = begun + shared.options.send_timeout;
+        let routed = shared.routed(ordering_key, deadline).await?;
+        if routed.plan.is_ordered() {
+            order::check(&message)?;
+        }
+        let (mut side, mut session) = (routed.side, routed.session);
+        let mut ticket = Ticket::new(routed.plan, &shared.holder);
         let mut lane = match ordering_key {
             Some(key) => lane_of(key),
             None => shared.draws.next(),
@@ -180,7 +200,7 @@ impl Producer {
         let mut persisted = Persisted::No;
         let mut sealed = [false; 2];
         loop {
-            let left = shared.options.send_timeout.saturating_sub(begun.elapsed());
+            let left = deadline.saturating_duration_since(Instant::now());
             let revision = ticket.plan().plan().revision;
             let outgoing = Outgoing {
                 message: &message,
@@ -189,6 +209,19 @@ impl Producer {
                 lane,
             };
             let error = match shared.try_once(&mut ticket, side, outgoing, left).await {
+                Ok(_) if session.is_some_and(|session| !session.stands(&shared.contact)) => {
+                    // Stored, and perhaps behind the barrier of a move: no success before it is stored where the new plan says.
+                    persisted = Persisted::Yes;
+                    shared.metrics.event(Event::Rerouted, side);
+                    let standing = shared.contact.check("send");
+                    standing.map_err(|refused| refused.with_persisted(persisted))?;
+                    drop(ticket);
+                    let routed = shared.routed(ordering_key, deadline).await;
+                    let routed = routed.map_err(|held| held.with_persisted(persisted))?;
+                    (side, session) = (routed.side, routed.session);
+                    ticket = Ticket::new(routed.plan, &shared.holder);
+                    continue;
+                }
                 Ok(stored) => {
                     shared.metrics.sent(revision, side, begun.elapsed());
                     return Ok(SendReceipt {
@@ -203,7 +236,7 @@ impl Producer {
             tries += 1;
             persisted = at_least(persisted, error.persisted());
             sealed[side.index()] |= error.kind() == ErrorKind::Sealed;
-            let left = shared.options.send_timeout.saturating_sub(begun.elapsed());
+            let left = deadline.saturating_duration_since(Instant::now());
             let next = rules::after(Failure {
                 error: &error,
                 tries,
@@ -236,19 +269,18 @@ impl Producer {
                     shared.metrics.event(Event::Rerouted, side);
                     side = side.other();
                 }
-                Next::Reroute => {
+                Next::Reroute | Next::AwaitPlan
+                    if next == Next::Reroute || shared.newer_plan_within(revision, left).await =>
+                {
                     shared.metrics.event(Event::Rerouted, side);
-                    let newer = shared.plan();
-                    ticket.renew(newer.map_err(|gone| gone.with_persisted(persisted))?);
-                    side = shared.side(ticket.plan(), ordering_key);
+                    // Let go first: a send that is held waits for the plan after the one that waits for this send.
+                    drop(ticket);
+                    let routed = shared.routed(ordering_key, deadline).await;
+                    let routed = routed.map_err(|held| held.with_persisted(persisted))?;
+                    (side, session) = (routed.side, routed.session);
+                    ticket = Ticket::new(routed.plan, &shared.holder);
                 }
-                Next::AwaitPlan if shared.newer_plan_within(revision, left).await => {
-                    shared.metrics.event(Event::Rerouted, side);
-                    let newer = shared.plan();
-                    ticket.renew(newer.map_err(|gone| gone.with_persisted(persisted))?);
-                    side = shared.side(ticket.plan(), ordering_key);
-                }
-                Next::SameSide { .. } | Next::FailOver { .. } | Next::AwaitPlan | Next::GiveUp => {
+                _ => {
                     shared.metrics.send_failed(revision, side);
                     return Err(error.with_persisted(persisted).with_side(side));
                 }
@@ -312,9 +344,37 @@ impl Shared {
         )
     }
 
-    fn side(&self, plan: &InUse, ordering_key: Option<&[u8]>) -> Side {
-        plan.write_plan()
-            .side(ordering_key, || (self.draws.next() >> 32) as u32)
+    fn route(&self, plan: &InUse, ordering_key: Option<&[u8]>) -> Route {
+        plan.route(ordering_key, || (self.draws.next() >> 32) as u32)
+    }
+
+    /// A plan that lets the message go, and where to. One whose ordering key is changing sides is held, and holds no plan in use meanwhile.
+    async fn routed(&self, ordering_key: Option<&[u8]>, deadline: Instant) -> Result<Routed> {
+        loop {
+            // Before the plan: one that comes with a new session is not taken for the old one's.
+            let session = Session::of(&self.contact);
+            let plan = self.plan()?;
+            let session = (plan.is_ordered() && ordering_key.is_some()).then_some(session);
+            if session.is_some_and(Session::is_none) {
+                drop(plan);
+                order::await_contact(&self.contact, deadline).await?;
+                continue;
+            }
+            if let Route::To(side) = self.route(&plan, ordering_key) {
+                return Ok(Routed {
+                    plan,
+                    side,
+                    session,
+                });
+            }
+            let revision = plan.plan().revision;
+            drop(plan);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !self.newer_plan_within(revision, left).await {
+                return Err(order::held(self.role.cell().topic(), revision));
+            }
+            self.contact.check("send")?;
+        }
     }
 
     /// The revision in force.
@@ -410,5 +470,7 @@ fn check_properties(message: &Message) -> Result<()> {
     }
 }
 
+#[cfg(all(test, feature = "memory"))]
+mod order_tests;
 #[cfg(all(test, feature = "memory"))]
 mod tests;
