@@ -11,7 +11,7 @@ mod producer;
 mod topic;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +22,8 @@ use self::{
     admin::MemoryAdmin, cluster::Cluster, consumer::MemoryConsumer, producer::MemoryProducer,
 };
 use super::{
-    Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Stored, Subscription,
+    Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, QueueId, Stored,
+    Subscription,
 };
 use crate::{
     BoxFuture,
@@ -156,7 +157,7 @@ impl Backend for MemoryBackend {
             delayed_send: true,
             tags: true,
             sql_filter: false,
-            ordered: false,
+            ordered: true,
             batch: false,
             transactions: false,
             counts_delayed: true,
@@ -192,6 +193,20 @@ impl Backend for MemoryBackend {
             self.check("consumer")?;
             let consumer = MemoryConsumer::join(&self.cluster, &self.client_id, subscription)?;
             Ok(Arc::new(consumer) as Arc<dyn BackendConsumer>)
+        })
+    }
+
+    fn committed<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        queues: &'a [QueueId],
+    ) -> BoxFuture<'a, Result<BTreeMap<QueueId, Option<u64>>>> {
+        Box::pin(async move {
+            self.check("read committed offsets")?;
+            let topic = self.cluster.topic_for_client(topic, "committed")?;
+            let group = self.cluster.group_for_client(group, "committed")?;
+            Ok(group.committed(&topic.name, queues))
         })
     }
 
