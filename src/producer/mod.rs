@@ -2,10 +2,12 @@
 
 mod active;
 mod order;
+mod parcel;
 mod random;
 pub mod rules;
 mod sides;
 mod ticket;
+mod tries;
 
 use std::{
     sync::{
@@ -15,21 +17,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::runtime::Handle;
 
 use self::{
-    order::Session,
+    parcel::One,
     random::Draws,
-    rules::{Failure, Next},
     sides::{Sides, Warmer},
-    ticket::{Holder, Ticket},
+    ticket::Holder,
 };
 use crate::{
-    backend::{Backends, KEY_PROPERTY, Outgoing, REVISION_PROPERTY, Stored},
+    backend::{Backends, KEY_PROPERTY, REVISION_PROPERTY},
     control::{Contact, InUse, ProducerRole},
-    error::{Error, ErrorKind, Persisted, Result},
+    error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message, SendReceipt},
-    metrics::{Event, TopicMetrics},
+    metrics::TopicMetrics,
     side::{Revision, Side},
     stage::Route,
 };
@@ -103,14 +104,6 @@ struct Shared {
     _warmer: Warmer,
 }
 
-/// Where a send goes.
-struct Routed {
-    plan: Arc<InUse>,
-    side: Side,
-    /// Of a send that promises order.
-    session: Option<Session>,
-}
-
 impl Producer {
     /// Starts a producer. Both sides are connected when the plan first needs them, or is one step away from it.
     ///
@@ -179,116 +172,18 @@ impl Producer {
         check_properties(&message)?;
         shared.contact.check("send")?;
         let _active = shared.holder.active.enter()?;
-        let begun = Instant::now();
-        let key = match &message.idempotency_key {
-            Some(key) => key.clone(),
-            None => shared.new_key()?,
+        let key = shared.key_of(&message)?;
+        let one = One {
+            message: &message,
+            key: &key,
         };
-        let ordering_key = message.ordering_key.as_deref().map(str::as_bytes);
-        let deadline = begun + shared.options.send_timeout;
-        let routed = shared.routed(ordering_key, deadline).await?;
-        if routed.plan.is_ordered() {
-            order::check(&message)?;
-        }
-        let (mut side, mut session) = (routed.side, routed.session);
-        let mut ticket = Ticket::new(routed.plan, &shared.holder);
-        let mut lane = match ordering_key {
-            Some(key) => lane_of(key),
-            None => shared.draws.next(),
-        };
-        let mut tries = 0;
-        let mut persisted = Persisted::No;
-        let mut sealed = [false; 2];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let revision = ticket.plan().plan().revision;
-            let outgoing = Outgoing {
-                message: &message,
-                idempotency_key: &key,
-                revision,
-                lane,
-            };
-            let error = match shared.try_once(&mut ticket, side, outgoing, left).await {
-                Ok(_) if session.is_some_and(|session| !session.stands(&shared.contact)) => {
-                    // Stored, and perhaps behind the barrier of a move: no success before it is stored where the new plan says.
-                    persisted = Persisted::Yes;
-                    shared.metrics.event(Event::Rerouted, side);
-                    let standing = shared.contact.check("send");
-                    standing.map_err(|refused| refused.with_persisted(persisted))?;
-                    drop(ticket);
-                    let routed = shared.routed(ordering_key, deadline).await;
-                    let routed = routed.map_err(|held| held.with_persisted(persisted))?;
-                    (side, session) = (routed.side, routed.session);
-                    ticket = Ticket::new(routed.plan, &shared.holder);
-                    continue;
-                }
-                Ok(stored) => {
-                    shared.metrics.sent(revision, side, begun.elapsed());
-                    return Ok(SendReceipt {
-                        message_id: stored.message_id,
-                        side,
-                        revision,
-                        idempotency_key: key,
-                    });
-                }
-                Err(error) => error,
-            };
-            tries += 1;
-            persisted = at_least(persisted, error.persisted());
-            sealed[side.index()] |= error.kind() == ErrorKind::Sealed;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let next = rules::after(Failure {
-                error: &error,
-                tries,
-                max_tries: if left.is_zero() {
-                    0
-                } else {
-                    shared.options.max_tries
-                },
-                maybe_stored: persisted != Persisted::No,
-                other_sealed: sealed[side.other().index()],
-                ordered: ordering_key.is_some(),
-                write_plan: ticket.plan().write_plan(),
-                newer_plan: shared.newest() > revision,
-                fail_over: shared.options.fail_over,
-            });
-            match next {
-                Next::SameSide { same_lane, pause } if pause < left => {
-                    shared.metrics.event(Event::Retry, side);
-                    if !same_lane {
-                        lane = shared.draws.next();
-                    }
-                    tokio::time::sleep(pause).await;
-                }
-                Next::FailOver { pause } if pause < left => {
-                    shared.metrics.event(Event::FailedOver, side);
-                    side = side.other();
-                    tokio::time::sleep(pause).await;
-                }
-                Next::OtherSide => {
-                    shared.metrics.event(Event::Rerouted, side);
-                    side = side.other();
-                }
-                Next::Reroute | Next::AwaitPlan
-                    if next == Next::Reroute || shared.newer_plan_within(revision, left).await =>
-                {
-                    shared.metrics.event(Event::Rerouted, side);
-                    // Let go first: a send that is held waits for the plan after the one that waits for this send.
-                    drop(ticket);
-                    let routed = shared.routed(ordering_key, deadline).await;
-                    let routed = routed.map_err(|held| held.with_persisted(persisted))?;
-                    (side, session) = (routed.side, routed.session);
-                    ticket = Ticket::new(routed.plan, &shared.holder);
-                }
-                _ => {
-                    shared.metrics.send_failed(revision, side);
-                    return Err(error.with_persisted(persisted).with_side(side));
-                }
-            }
-            // In lease mode `stop` nothing goes out once the lease is over, a retry neither.
-            let standing = shared.contact.check("send");
-            standing.map_err(|refused| refused.with_persisted(persisted))?;
-        }
+        let stored = shared.store(&one).await?;
+        Ok(SendReceipt {
+            message_id: stored.what.message_id,
+            side: stored.side,
+            revision: stored.revision,
+            idempotency_key: key,
+        })
     }
 
     /// Refuses new sends and waits until those under way have ended, and until the broker's bound has passed for those whose answer never
@@ -348,110 +243,18 @@ impl Shared {
         plan.route(ordering_key, || (self.draws.next() >> 32) as u32)
     }
 
-    /// A plan that lets the message go, and where to. One whose ordering key is changing sides is held, and holds no plan in use meanwhile.
-    async fn routed(&self, ordering_key: Option<&[u8]>, deadline: Instant) -> Result<Routed> {
-        loop {
-            // Before the plan: one that comes with a new session is not taken for the old one's.
-            let session = Session::of(&self.contact);
-            let plan = self.plan()?;
-            let session = (plan.is_ordered() && ordering_key.is_some()).then_some(session);
-            if session.is_some_and(Session::is_none) {
-                drop(plan);
-                order::await_contact(&self.contact, deadline).await?;
-                continue;
-            }
-            if let Route::To(side) = self.route(&plan, ordering_key) {
-                return Ok(Routed {
-                    plan,
-                    side,
-                    session,
-                });
-            }
-            let revision = plan.plan().revision;
-            drop(plan);
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !self.newer_plan_within(revision, left).await {
-                return Err(order::held(self.role.cell().topic(), revision));
-            }
-            self.contact.check("send")?;
+    /// The caller's, else a new one.
+    fn key_of(&self, message: &Message) -> Result<IdempotencyKey> {
+        match &message.idempotency_key {
+            Some(key) => Ok(key.clone()),
+            None => self.new_key(),
         }
-    }
-
-    /// The revision in force.
-    fn newest(&self) -> Revision {
-        self.role
-            .cell()
-            .read_plan()
-            .map_or(Revision::default(), |(revision, _)| revision)
-    }
-
-    async fn newer_plan_within(&self, revision: Revision, wait: Duration) -> bool {
-        let mut changes = self.role.cell().changes();
-        let newer = changes.wait_for(|current| current.is_some_and(|current| current > revision));
-        matches!(tokio::time::timeout(wait, newer).await, Ok(Ok(_)))
-    }
-
-    /// One request to one side.
-    #[tracing::instrument(
-        name = "send", level = "debug", skip_all,
-        fields(topic = %self.role.cell().topic(), %side, revision = %outgoing.revision),
-    )]
-    async fn try_once(
-        &self,
-        ticket: &mut Ticket<'_>,
-        side: Side,
-        outgoing: Outgoing<'_>,
-        left: Duration,
-    ) -> Result<Stored> {
-        // The control plane counts on the end of the lease: after it, a broker may store what it has, but is asked nothing.
-        let timeout = self.options.try_timeout.min(left);
-        let timeout = self.contact.within_lease("send", timeout)?;
-        let (producer, timeout) = match self.sides.connected(side) {
-            Some(producer) => (producer, timeout),
-            None => {
-                let begun = Instant::now();
-                let connected = tokio::time::timeout(timeout, self.sides.connect(side)).await;
-                let producer = connected.map_err(|_| {
-                    Error::new(
-                        ErrorKind::Unavailable,
-                        "send",
-                        format!(
-                            "no connection to the {side} within {} ms",
-                            timeout.as_millis()
-                        ),
-                    )
-                })??;
-                self.contact.check("send")?;
-                (producer, timeout.saturating_sub(begun.elapsed()))
-            }
-        };
-        ticket.begin(producer.ambiguity_bound());
-        let result = producer.send(outgoing, timeout).await;
-        match &result {
-            Err(error) if error.persisted() == Persisted::Maybe => ticket.leave(),
-            _ => ticket.settle(),
-        }
-        result
     }
 
     fn new_key(&self) -> Result<IdempotencyKey> {
         let number = self.next_key.fetch_add(1, Ordering::Relaxed);
         IdempotencyKey::new(format!("{}-{number:x}", self.key_prefix))
     }
-}
-
-/// What is known of the message after another try.
-fn at_least(before: Persisted, now: Persisted) -> Persisted {
-    match (before, now) {
-        (Persisted::Yes, _) | (_, Persisted::Yes) => Persisted::Yes,
-        (Persisted::Maybe, _) | (_, Persisted::Maybe) => Persisted::Maybe,
-        (Persisted::No, Persisted::No) => Persisted::No,
-    }
-}
-
-/// The same ordering key is the same lane, in every process.
-fn lane_of(ordering_key: &[u8]) -> u64 {
-    u64::from(crate::stage::bucket_of(ordering_key))
 }
 
 fn check_properties(message: &Message) -> Result<()> {
