@@ -11,7 +11,7 @@ use std::{
 use crate::{
     BoxFuture,
     backend::{
-        Backend, Backends, Backlog, Incoming, Subscription,
+        Backend, Backends, Backlog, Incoming, Subscription, TransactionChecker,
         fault::{Fault, FaultControl},
         memory::MemoryCluster,
     },
@@ -21,7 +21,7 @@ use crate::{
     error::{ErrorKind, Result},
     message::Delivery,
     metrics::Registry,
-    producer::{Producer, ProducerOptions, ProducerParts},
+    producer::{Producer, ProducerOptions, ProducerParts, TransactionalProducer},
     side::{Access, Revision, Side},
     stage::{Buckets, Move, QueueBarrier, Routing, Stage, TopicPlan, Weight, bucket_of},
 };
@@ -255,8 +255,20 @@ impl World {
     }
 
     pub(crate) fn producer_with(&self, pair: Arc<Pair>, options: ProducerOptions) -> Producer {
+        Producer::start(self.producer_parts(pair, options))
+    }
+
+    pub(crate) fn transactional_producer(
+        &self,
+        checker: Arc<dyn TransactionChecker>,
+    ) -> TransactionalProducer {
+        let parts = self.producer_parts(self.pair(), ProducerOptions::default());
+        TransactionalProducer::start(parts, checker)
+    }
+
+    fn producer_parts(&self, pair: Arc<Pair>, options: ProducerOptions) -> ProducerParts {
         let number = self.clients.fetch_add(1, Ordering::SeqCst);
-        Producer::start(ProducerParts {
+        ProducerParts {
             role: self.cell.add_producer(),
             backends: pair,
             contact: Arc::clone(&self.contact),
@@ -264,7 +276,7 @@ impl World {
             options,
             seed: 42,
             key_prefix: format!("p{number}"),
-        })
+        }
     }
 
     pub(crate) fn consumer(&self) -> Consumer {

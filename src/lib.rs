@@ -21,13 +21,13 @@ mod secret;
 mod side;
 pub mod stage;
 
-pub use backend::Subscription;
+pub use backend::{Subscription, TransactionChecker, TransactionEnd};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerParts};
 pub use error::{Error, ErrorKind, Persisted, Result, Retry};
 pub use message::{Delivery, IdempotencyKey, Message, SendReceipt};
 pub use producer::rules as send_rules;
-pub use producer::{Producer, ProducerOptions, ProducerParts};
+pub use producer::{Producer, ProducerOptions, ProducerParts, Transaction, TransactionalProducer};
 pub use side::{Access, Revision, Side};
 
 /// A boxed future that can be sent to another thread; what the object-safe traits return.

@@ -32,7 +32,7 @@ pub mod property {
 }
 
 /// Every name that brokers or clients set by themselves; applications may not.
-const RESERVED: [&str; 43] = [
+const RESERVED: [&str; 44] = [
     "KEYS",
     "TAGS",
     "WAIT",
@@ -76,6 +76,7 @@ const RESERVED: [&str; 43] = [
     "TRAN_PREPARED_QUEUE_OFFSET",
     "DLQ_ORIGIN_TOPIC",
     "DLQ_ORIGIN_MESSAGE_ID",
+    "__transactionId__",
 ];
 
 /// Whether the name is the protocol's own.

@@ -78,6 +78,25 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Leaves nothing behind.
     fn producer<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>>;
 
+    /// A producer of half messages to one topic, of the application's own producer group. While it lives, `checker` answers when the broker asks how a
+    /// transaction of the topic ended: of this producer, or of another one of the group, also one that is gone.
+    ///
+    /// # Errors
+    /// `Unsupported` without [`Capability::transactions`]; `InvalidConfig` where the backend needs the name of the group, and has none; as [`Self::producer`].
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    fn transactional_producer<'a>(
+        &'a self,
+        topic: &'a str,
+        checker: Arc<dyn TransactionChecker>,
+    ) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
+        let _ = (topic, checker);
+        let why = "this backend has no transactions";
+        let error = Error::new(ErrorKind::Unsupported, "open a transactional producer", why);
+        Box::pin(std::future::ready(Err(error)))
+    }
+
     /// Joins a group.
     ///
     /// # Behavior

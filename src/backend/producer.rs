@@ -4,7 +4,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use super::QueueId;
 #[cfg(doc)]
-use super::{Capability, KEY_PROPERTY, REVISION_PROPERTY};
+use super::{Backend, Capability, KEY_PROPERTY, REVISION_PROPERTY};
 use crate::{
     BoxFuture,
     error::{Error, ErrorKind, Result},
@@ -57,9 +57,30 @@ pub enum TransactionEnd {
     Unknown,
 }
 
-/// Knows how transactions ended, also those of a process before this one.
+/// Knows how transactions ended, also those of other processes and of a process before this one: a broker asks any client of the producer group.
+///
+/// ```
+/// use crossfade::{BoxFuture, Message, backend::{TransactionChecker, TransactionEnd}};
+///
+/// #[derive(Debug)]
+/// struct Orders;
+///
+/// impl TransactionChecker for Orders {
+///     fn check<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, TransactionEnd> {
+///         Box::pin(async move {
+///             // What the application's own database says; a transaction that may still be under way is unknown.
+///             match message.key.as_deref() {
+///                 Some("paid") => TransactionEnd::Commit,
+///                 Some("cancelled") => TransactionEnd::Rollback,
+///                 _ => TransactionEnd::Unknown,
+///             }
+///         })
+///     }
+/// }
+/// ```
 pub trait TransactionChecker: fmt::Debug + Send + Sync + 'static {
-    /// How the transaction of `message` ended. The backend bounds how long it waits, and takes silence for [`TransactionEnd::Unknown`].
+    /// How the transaction of `message` ended. The message has its idempotency key. The backend bounds how long it waits, and takes silence for
+    /// [`TransactionEnd::Unknown`]; so should a checker that finds nothing, unless it knows that nothing can come any more.
     fn check<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, TransactionEnd>;
 }
 
@@ -100,10 +121,11 @@ pub trait BackendProducer: fmt::Debug + Send + Sync {
         unsupported("send a batch")
     }
 
-    /// Stores a message that nobody reads before its transaction is [committed](Self::end_transaction).
+    /// Stores a message that nobody reads before its transaction is [committed](Self::end_transaction). For producers of
+    /// [`Backend::transactional_producer`].
     ///
     /// # Errors
-    /// `Unsupported` without [`Capability::transactions`]; as [`Self::send`].
+    /// `Unsupported` without [`Capability::transactions`] and for other producers; `InvalidMessage` for a message with a delivery time; as [`Self::send`].
     ///
     /// # Cancellation
     /// The half message may or may not be stored; the broker asks for its end.
@@ -116,10 +138,11 @@ pub trait BackendProducer: fmt::Debug + Send + Sync {
         unsupported("send a half message")
     }
 
-    /// Ends a transaction. Brokers take a second commit for a second message: the consumers' deduplication drops it.
+    /// Ends a transaction; also under a seal, where a committed message still lands. Brokers take a second commit for a second message: the consumers'
+    /// deduplication drops it.
     ///
     /// # Errors
-    /// `Unsupported` without [`Capability::transactions`]; `Timeout` and `Unavailable` when the broker may not have heard it: it asks.
+    /// `Unsupported` without [`Capability::transactions`] and for other producers; `InvalidMessage` for a half message of another backend; `Timeout` and `Unavailable` when the broker may not have heard it: it asks.
     ///
     /// # Cancellation
     /// Ended or not; the broker asks.
@@ -131,11 +154,6 @@ pub trait BackendProducer: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<()>> {
         let _ = (half, end, timeout);
         unsupported("end a transaction")
-    }
-
-    /// Who answers when the broker asks how a transaction of this topic ended. Without one it asks in vain, and gives the message up in the end.
-    fn set_checker(&self, checker: Arc<dyn TransactionChecker>) {
-        drop(checker);
     }
 
     /// How long after a send without an answer the broker may still store it: after that its end is definite.

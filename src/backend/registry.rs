@@ -15,6 +15,8 @@ pub struct OpenOptions {
     pub max_body_bytes: usize,
     /// Credentials and TLS; an embedded cluster has neither.
     pub security: Security,
+    /// The producer group of transactional producers, where the backend has such groups: the application's own.
+    pub transaction_group: Option<String>,
 }
 
 impl Default for OpenOptions {
@@ -22,6 +24,7 @@ impl Default for OpenOptions {
         OpenOptions {
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             security: Security::default(),
+            transaction_group: None,
         }
     }
 }
@@ -68,13 +71,7 @@ pub async fn open_with(
         }
         #[cfg(feature = "rocketmq")]
         Address::Rocketmq(address) => {
-            super::rocketmq::RocketmqBackend::connect(
-                &address,
-                client_id,
-                options.max_body_bytes,
-                &options.security,
-            )
-            .await
+            super::rocketmq::RocketmqBackend::connect(&address, client_id, options).await
         }
         #[cfg(not(all(feature = "memory", feature = "rocketmq")))]
         address => Err(Error::new(

@@ -12,7 +12,7 @@ use super::{
     sides::{One, Sides},
 };
 use crate::{
-    backend::Backend,
+    backend::{Backend, registry::OpenOptions},
     clock::{Clock, SystemClock},
     config::Config,
     control::{
@@ -196,7 +196,11 @@ impl ClientBuilder {
         let dedup = self
             .dedup
             .unwrap_or_else(|| Arc::new(MemoryDedup::new(config.dedup)));
-        let max_body_bytes = config.producer.max_body_bytes;
+        let options = OpenOptions {
+            max_body_bytes: config.producer.max_body_bytes,
+            transaction_group: config.transaction_group.clone(),
+            ..OpenOptions::default()
+        };
         Ok(Client {
             shared: Arc::new(Shared {
                 instance,
@@ -206,7 +210,7 @@ impl ClientBuilder {
                 contact,
                 metrics,
                 dedup,
-                sides: Arc::new(Sides::new(Arc::clone(&session), one, max_body_bytes)),
+                sides: Arc::new(Sides::new(Arc::clone(&session), one, options)),
                 session,
                 seed,
                 made: AtomicU64::new(0),

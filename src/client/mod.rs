@@ -19,14 +19,14 @@ pub use builder::ClientBuilder;
 
 use self::sides::Sides;
 use crate::{
-    backend::Subscription,
+    backend::{Subscription, TransactionChecker},
     config::Config,
     consumer::{Consumer, ConsumerCloser, ConsumerParts},
     control::{Contact, ContactState, PlanTable, Session},
     dedup::DedupStore,
     error::{Error, ErrorKind, Result},
     metrics::Registry,
-    producer::{Producer, ProducerCloser, ProducerParts},
+    producer::{Producer, ProducerCloser, ProducerParts, TransactionalProducer},
     stage::TopicPlan,
 };
 
@@ -80,27 +80,34 @@ impl Client {
     /// # Cancellation
     /// The control plane may hear of the role, and then that it is gone.
     pub async fn producer(&self, topic: &str) -> Result<Producer> {
-        let shared = &*self.shared;
-        shared.check("producer")?;
-        check_name("topic", topic)?;
-        let cell = shared.table.cell(topic);
-        let role = cell.add_producer();
-        shared.session.join(&cell).await?;
-        let (number, seed) = shared.number();
-        let mut handles = shared.handles();
-        shared.check("producer")?;
-        let producer = Producer::start(ProducerParts {
-            role,
-            backends: Arc::clone(&shared.sides) as _,
-            contact: Arc::clone(&shared.contact),
-            metrics: shared.metrics.topic(cell.topic()),
-            options: shared.config.producer,
-            seed,
-            key_prefix: format!("{}-{number:x}", shared.incarnation),
+        let made = self.make_producer(topic, |parts| {
+            let producer = Producer::start(parts);
+            let closer = producer.closer();
+            (producer, closer)
         });
-        handles.producers.retain(ProducerCloser::is_needed);
-        handles.producers.push(producer.closer());
-        Ok(producer)
+        made.await
+    }
+
+    /// A producer of messages whose delivery hangs on a transaction of the application's. `checker` says how one ended when a broker asks: because
+    /// its process has crashed, or the end was lost. Returns as [`Self::producer`] does.
+    ///
+    /// # Errors
+    /// As [`Self::producer`]; what only a cluster can tell (RocketMQ needs the key `producer.transaction_group`) comes with
+    /// [`TransactionalProducer::begin`].
+    ///
+    /// # Cancellation
+    /// As [`Self::producer`].
+    pub async fn transactional_producer(
+        &self,
+        topic: &str,
+        checker: Arc<dyn TransactionChecker>,
+    ) -> Result<TransactionalProducer> {
+        let made = self.make_producer(topic, |parts| {
+            let producer = TransactionalProducer::start(parts, checker);
+            let closer = producer.closer();
+            (producer, closer)
+        });
+        made.await
     }
 
     /// A consumer. Returns as [`Self::producer`] does; [`Consumer::ready`] waits until it is subscribed.
@@ -201,6 +208,37 @@ impl Client {
     /// What has not ended ends as in a crash, once the client, its producers and its consumers are dropped.
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         shutdown::run(&self.shared, deadline).await
+    }
+}
+
+impl Client {
+    /// Registers the role, and starts a producer of one kind.
+    async fn make_producer<T>(
+        &self,
+        topic: &str,
+        start: impl FnOnce(ProducerParts) -> (T, ProducerCloser),
+    ) -> Result<T> {
+        let shared = &*self.shared;
+        shared.check("producer")?;
+        check_name("topic", topic)?;
+        let cell = shared.table.cell(topic);
+        let role = cell.add_producer();
+        shared.session.join(&cell).await?;
+        let (number, seed) = shared.number();
+        let mut handles = shared.handles();
+        shared.check("producer")?;
+        let (producer, closer) = start(ProducerParts {
+            role,
+            backends: Arc::clone(&shared.sides) as _,
+            contact: Arc::clone(&shared.contact),
+            metrics: shared.metrics.topic(cell.topic()),
+            options: shared.config.producer,
+            seed,
+            key_prefix: format!("{}-{number:x}", shared.incarnation),
+        });
+        handles.producers.retain(ProducerCloser::is_needed);
+        handles.producers.push(closer);
+        Ok(producer)
     }
 }
 

@@ -21,7 +21,8 @@ use crate::{
 pub(super) struct Sides {
     session: Arc<Session>,
     one: [One; 2],
-    max_body_bytes: usize,
+    /// All that is the same for both; without their credentials.
+    options: OpenOptions,
 }
 
 #[derive(Debug)]
@@ -34,11 +35,11 @@ pub(super) struct One {
 }
 
 impl Sides {
-    pub(super) fn new(session: Arc<Session>, one: [One; 2], max_body_bytes: usize) -> Self {
+    pub(super) fn new(session: Arc<Session>, one: [One; 2], options: OpenOptions) -> Self {
         Sides {
             session,
             one,
-            max_body_bytes,
+            options,
         }
     }
 
@@ -66,8 +67,8 @@ impl Sides {
             })?;
             tracing::info!(%side, client_id = one.client_id, "connecting");
             let options = OpenOptions {
-                max_body_bytes: self.max_body_bytes,
                 security: one.security.clone(),
+                ..self.options.clone()
             };
             registry::open_with(&address, &one.client_id, &options).await
         });

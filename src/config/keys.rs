@@ -276,6 +276,14 @@ const LAST: &[Key] = &[
         "The largest body that is sent; raise it where the brokers' own limit (`maxMessageSize`) is above 4 MiB. That holds besides."
     ),
     key!(
+        "producer.transaction_group",
+        "1 to 255 letters, digits, `%`, `|`, `_`, `-`",
+        transaction_group,
+        some(value::producer_group),
+        text,
+        "RocketMQ's producer group of transactional producers. A broker asks any client of the group how a transaction ended: all instances of an application have the same one and make transactional producers of the same topics, and no other application has it."
+    ),
+    key!(
         "consumer.max_outstanding",
         "1 to 1000000",
         consumer.max_outstanding,

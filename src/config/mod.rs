@@ -45,8 +45,10 @@ pub struct Config {
     pub source_security: Security,
     /// `target.*` besides the address
     pub target_security: Security,
-    /// `producer.*`
+    /// `producer.*` besides the group
     pub producer: ProducerOptions,
+    /// `producer.transaction_group`
+    pub transaction_group: Option<String>,
     /// `consumer.*`
     pub consumer: ConsumerConfig,
     /// `dedup.*`

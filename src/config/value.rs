@@ -53,6 +53,15 @@ pub(super) fn instance_name(value: &str) -> Parsed<String> {
     Ok(value.into())
 }
 
+/// RocketMQ's rule for names of groups (apache/rocketmq `Validators.java`).
+pub(super) fn producer_group(value: &str) -> Parsed<String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"%|_-".contains(&byte);
+    if value.is_empty() || value.len() > 255 || !value.bytes().all(good) {
+        return Err("not such a name".into());
+    }
+    Ok(value.into())
+}
+
 pub(super) fn address(value: &str) -> Parsed<String> {
     match value.parse::<Address>() {
         Ok(_) => Ok(value.into()),

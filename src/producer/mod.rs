@@ -1,12 +1,14 @@
 //! Sending to one topic, wherever its plan says.
 
 mod active;
+mod batch;
 mod order;
 mod parcel;
 mod random;
 pub mod rules;
 mod sides;
 mod ticket;
+mod transaction;
 mod tries;
 
 use std::{
@@ -19,6 +21,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
+pub use self::transaction::{Transaction, TransactionalProducer};
 use self::{
     parcel::One,
     random::Draws,
@@ -26,7 +29,7 @@ use self::{
     ticket::Holder,
 };
 use crate::{
-    backend::{Backends, KEY_PROPERTY, REVISION_PROPERTY},
+    backend::{Backends, KEY_PROPERTY, REVISION_PROPERTY, TransactionChecker},
     control::{Contact, InUse, ProducerRole},
     error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message, SendReceipt},
@@ -111,8 +114,13 @@ impl Producer {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn start(parts: ProducerParts) -> Producer {
+        Producer::start_with(parts, None)
+    }
+
+    fn start_with(parts: ProducerParts, checker: Option<Arc<dyn TransactionChecker>>) -> Producer {
         let cell = Arc::clone(parts.role.cell());
-        let sides = Arc::new(Sides::new(Arc::clone(cell.topic()), parts.backends));
+        let topic = Arc::clone(cell.topic());
+        let sides = Arc::new(Sides::new(topic, parts.backends, checker));
         let warmer = Warmer::start(Arc::clone(&cell), &sides);
         Producer {
             shared: Arc::new(Shared {
@@ -178,12 +186,7 @@ impl Producer {
             key: &key,
         };
         let stored = shared.store(&one).await?;
-        Ok(SendReceipt {
-            message_id: stored.what.message_id,
-            side: stored.side,
-            revision: stored.revision,
-            idempotency_key: key,
-        })
+        Ok(stored.receipt(key))
     }
 
     /// Refuses new sends and waits until those under way have ended, and until the broker's bound has passed for those whose answer never
@@ -274,6 +277,10 @@ fn check_properties(message: &Message) -> Result<()> {
 }
 
 #[cfg(all(test, feature = "memory"))]
+mod batch_tests;
+#[cfg(all(test, feature = "memory"))]
 mod order_tests;
 #[cfg(all(test, feature = "memory"))]
 mod tests;
+#[cfg(all(test, feature = "memory"))]
+mod transaction_tests;

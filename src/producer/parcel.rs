@@ -58,8 +58,8 @@ pub(super) struct One<'a> {
     pub(super) key: &'a IdempotencyKey,
 }
 
-impl One<'_> {
-    pub(super) fn outgoing(&self, stamp: Stamp) -> Outgoing<'_> {
+impl<'a> One<'a> {
+    pub(super) fn outgoing(&self, stamp: Stamp) -> Outgoing<'a> {
         Outgoing {
             message: self.message,
             idempotency_key: self.key,

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    backend::{BackendProducer, Backends},
+    backend::{BackendProducer, Backends, TransactionChecker},
     control::TopicCell,
     error::Result,
     side::{Access, Side},
@@ -23,14 +23,21 @@ const WARM_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Sides {
     topic: Arc<str>,
     backends: Arc<dyn Backends>,
+    /// Of a transactional producer.
+    checker: Option<Arc<dyn TransactionChecker>>,
     producers: [OnceCell<Arc<dyn BackendProducer>>; 2],
 }
 
 impl Sides {
-    pub(super) fn new(topic: Arc<str>, backends: Arc<dyn Backends>) -> Self {
+    pub(super) fn new(
+        topic: Arc<str>,
+        backends: Arc<dyn Backends>,
+        checker: Option<Arc<dyn TransactionChecker>>,
+    ) -> Self {
         Sides {
             topic,
             backends,
+            checker,
             producers: [OnceCell::new(), OnceCell::new()],
         }
     }
@@ -46,7 +53,13 @@ impl Sides {
             .get_or_try_init(async || {
                 let backend = self.backends.backend(side).await;
                 let backend = backend.map_err(|error| error.with_side(side))?;
-                let producer = backend.producer(&self.topic).await;
+                let producer = match &self.checker {
+                    None => backend.producer(&self.topic).await,
+                    Some(checker) => {
+                        let checker = Arc::clone(checker);
+                        backend.transactional_producer(&self.topic, checker).await
+                    }
+                };
                 producer.map_err(|error| error.with_side(side))
             })
             .await

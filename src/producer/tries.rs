@@ -12,8 +12,10 @@ use super::{
     ticket::Ticket,
 };
 use crate::{
+    backend::Stored,
     control::InUse,
     error::{Error, ErrorKind, Persisted, Result},
+    message::{IdempotencyKey, SendReceipt},
     metrics::{Event, TopicMetrics},
     side::{Revision, Side},
     stage::Route,
@@ -33,6 +35,17 @@ pub(super) struct Kept<T> {
     pub(super) what: T,
     pub(super) side: Side,
     pub(super) revision: Revision,
+}
+
+impl Kept<Stored> {
+    pub(super) fn receipt(self, idempotency_key: IdempotencyKey) -> SendReceipt {
+        SendReceipt {
+            message_id: self.what.message_id,
+            side: self.side,
+            revision: self.revision,
+            idempotency_key,
+        }
+    }
 }
 
 impl Shared {

@@ -7,6 +7,7 @@ mod support;
 
 mod ack;
 mod admin;
+mod batch;
 mod close;
 mod connections;
 mod crash;
@@ -21,6 +22,7 @@ mod rebalance;
 mod receive;
 mod seal;
 mod send;
+mod transaction;
 
 /// Cases that run on every cluster.
 macro_rules! everywhere {
@@ -131,6 +133,15 @@ everywhere! {
         a_group_without_members_lists_nobody;
     crash: a_dropped_consumer_is_gone_and_its_messages_come_again;
     opening: the_backend_says_who_it_is;
+    batch: a_batch_lies_whole_in_one_queue_in_order,
+        a_batch_that_cannot_go_together_is_an_invalid_message,
+        a_batch_to_a_sealed_topic_is_refused_whole;
+    transaction: a_committed_message_arrives_once_and_a_rolled_back_one_never,
+        a_half_message_is_owed_until_its_transaction_ends,
+        an_open_transaction_is_asked_about_and_ends_as_the_checker_says,
+        another_client_of_the_group_ends_what_a_crashed_one_began,
+        a_sealed_topic_refuses_half_messages_and_takes_their_commits,
+        a_delayed_half_message_and_a_producer_without_a_checker_are_refused;
 }
 
 embedded_only! {
@@ -149,6 +160,7 @@ embedded_only! {
         no_send_succeeds_after_a_seal_has_returned;
     delayed: delayed_messages_are_exact_and_in_due_order,
         a_delay_above_three_days_is_an_invalid_message;
+    transaction: questions_are_asked_at_their_times_and_given_up_after_the_last;
     opening: one_name_is_one_cluster,
         a_known_scheme_without_its_feature_or_a_bad_address_is_refused,
         topics_are_made_where_the_address_says_so,

@@ -21,7 +21,7 @@ use crossfade::{
         Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Incoming, Outgoing,
         Stored, Subscription, TopicSettings,
         fault::{Fault, FaultControl},
-        registry,
+        registry::{self, OpenOptions},
     },
 };
 use tokio::time::{Instant, sleep};
@@ -32,6 +32,8 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const QUIET: Duration = Duration::from_millis(1500);
 /// How long a case waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// The same where it hangs on a broker's next round of questions about transactions: once a minute on 4.9, unless `transactionCheckInterval` says otherwise.
+const SLOW_DEADLINE: Duration = Duration::from_secs(200);
 
 enum Reach {
     #[cfg(feature = "memory")]
@@ -142,10 +144,26 @@ impl Cluster {
 
     /// Another client.
     pub(crate) async fn client(&self, client_id: &str) -> Arc<dyn Backend> {
+        self.client_with(client_id, &OpenOptions::default()).await
+    }
+
+    /// Another client, whose transactional producers are of that group.
+    pub(crate) async fn transactional_client(&self, group: &str) -> Arc<dyn Backend> {
+        let options = OpenOptions {
+            transaction_group: Some(group.to_owned()),
+            ..OpenOptions::default()
+        };
+        self.client_with(&unique("producer"), &options).await
+    }
+
+    async fn client_with(&self, client_id: &str, options: &OpenOptions) -> Arc<dyn Backend> {
         let client = match &self.reach {
             #[cfg(feature = "memory")]
             Reach::Embedded(cluster) => cluster.backend(client_id),
-            Reach::Live(address) => registry::open(address, client_id).await.unwrap(),
+            Reach::Live(address) => {
+                let opened = registry::open_with(address, client_id, options).await;
+                opened.unwrap()
+            }
         };
         match &self.fault {
             Some(control) => Arc::new(Fault::with_control(client, control.clone())),
@@ -196,13 +214,26 @@ impl Cluster {
 }
 
 /// Asks until there is an answer; panics at the deadline.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(DEADLINE, what, ask).await
+}
+
+/// [`eventually`], for what hangs on a broker's next round of questions.
+pub(crate) async fn eventually_slowly<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(SLOW_DEADLINE, what, ask).await
+}
+
+async fn eventually_within<T>(
+    within: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + within;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "not in {DEADLINE:?}: {what}");
+        assert!(Instant::now() < deadline, "not in {within:?}: {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -241,13 +272,29 @@ pub(crate) fn body(incoming: &Incoming) -> String {
 
 /// Receives until `count` messages are there.
 pub(crate) async fn receive(consumer: &Arc<dyn BackendConsumer>, count: usize) -> Vec<Incoming> {
-    let deadline = Instant::now() + DEADLINE;
+    receive_within(DEADLINE, consumer, count).await
+}
+
+/// [`receive`], for what hangs on a broker's next round of questions.
+pub(crate) async fn receive_slowly(
+    consumer: &Arc<dyn BackendConsumer>,
+    count: usize,
+) -> Vec<Incoming> {
+    receive_within(SLOW_DEADLINE, consumer, count).await
+}
+
+async fn receive_within(
+    within: Duration,
+    consumer: &Arc<dyn BackendConsumer>,
+    count: usize,
+) -> Vec<Incoming> {
+    let deadline = Instant::now() + within;
     let mut all = Vec::new();
     while all.len() < count {
         let left = deadline.saturating_duration_since(Instant::now());
         assert!(
             !left.is_zero(),
-            "only {} of {count} in {DEADLINE:?}",
+            "only {} of {count} in {within:?}",
             all.len()
         );
         let wait = left.min(Duration::from_secs(1));

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     BoxFuture,
-    backend::{AckToken, BackendConsumer, BackendProducer, Incoming, Outgoing, Stored, Unreadable},
+    backend::{
+        AckToken, BackendConsumer, BackendProducer, HalfMessage, Incoming, Outgoing, Stored,
+        Unreadable,
+    },
     error::{Error, ErrorKind, Persisted, Result},
 };
 
@@ -32,46 +35,31 @@ impl Layer for FaultControl {
         outgoing: Outgoing<'a>,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Stored>> {
-        Box::pin(async move {
-            let fate = self.fate();
-            let timeout = timeout.min(MAX_DELAY);
-            let deadline = Instant::now() + timeout;
-            if !self.gate_until(deadline).await {
-                return Err(no_answer());
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match fate {
-                SendFate::Passed => inner.send(outgoing, left).await,
-                SendFate::Refused => Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "send",
-                    "refused (fault injection)",
-                )),
-                SendFate::AnswerLost => {
-                    inner.send(outgoing, left).await?;
-                    sleep_until(deadline).await;
-                    Err(no_answer())
-                }
-                SendFate::RequestLost => {
-                    sleep_until(deadline).await;
-                    Err(no_answer())
-                }
-                SendFate::Late => {
-                    store_late(inner, outgoing, left + self.late_by());
-                    sleep_until(deadline).await;
-                    Err(no_answer())
-                }
-                SendFate::Duplicated => {
-                    let stored = inner.send(outgoing, left).await?;
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    // The first one counts; the second may fail.
-                    if let Err(error) = inner.send(outgoing, left).await {
-                        tracing::debug!(%error, "a duplicate was not stored");
-                    }
-                    Ok(stored)
-                }
-            }
-        })
+        let send = move |left| inner.send(outgoing, left);
+        let late = move |after| store_late(inner, &[outgoing], after, Kind::Messages);
+        Box::pin(self.fated(timeout, send, late))
+    }
+
+    fn send_batch<'a>(
+        &'a self,
+        inner: &'a Arc<dyn BackendProducer>,
+        batch: &'a [Outgoing<'a>],
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Stored>>> {
+        let send = move |left| inner.send_batch(batch, left);
+        let late = move |after| store_late(inner, batch, after, Kind::Messages);
+        Box::pin(self.fated(timeout, send, late))
+    }
+
+    fn send_half<'a>(
+        &'a self,
+        inner: &'a Arc<dyn BackendProducer>,
+        outgoing: Outgoing<'a>,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<HalfMessage>> {
+        let send = move |left| inner.send_half(outgoing, left);
+        let late = move |after| store_late(inner, &[outgoing], after, Kind::Half);
+        Box::pin(self.fated(timeout, send, late))
     }
 
     fn ambiguity_bound(&self, inner: Duration) -> Duration {
@@ -141,6 +129,55 @@ impl Layer for FaultControl {
     }
 }
 
+impl FaultControl {
+    /// What becomes of a send by its fate: `send` hands it over, for at most as long as it is told, and `late` does so by itself after a while.
+    async fn fated<'a, T: Send>(
+        &'a self,
+        timeout: Duration,
+        send: impl Fn(Duration) -> BoxFuture<'a, Result<T>> + Send,
+        late: impl FnOnce(Duration) + Send,
+    ) -> Result<T> {
+        let fate = self.fate();
+        let timeout = timeout.min(MAX_DELAY);
+        let deadline = Instant::now() + timeout;
+        if !self.gate_until(deadline).await {
+            return Err(no_answer());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match fate {
+            SendFate::Passed => send(left).await,
+            SendFate::Refused => Err(Error::new(
+                ErrorKind::Unavailable,
+                "send",
+                "refused (fault injection)",
+            )),
+            SendFate::AnswerLost => {
+                send(left).await?;
+                sleep_until(deadline).await;
+                Err(no_answer())
+            }
+            SendFate::RequestLost => {
+                sleep_until(deadline).await;
+                Err(no_answer())
+            }
+            SendFate::Late => {
+                late(left + self.late_by());
+                sleep_until(deadline).await;
+                Err(no_answer())
+            }
+            SendFate::Duplicated => {
+                let stored = send(left).await?;
+                let left = deadline.saturating_duration_since(Instant::now());
+                // The first one counts; the second may fail.
+                if let Err(error) = send(left).await {
+                    tracing::debug!(%error, "a duplicate was not stored");
+                }
+                Ok(stored)
+            }
+        }
+    }
+}
+
 fn no_answer() -> Error {
     Error::new(
         ErrorKind::Timeout,
@@ -150,21 +187,42 @@ fn no_answer() -> Error {
     .with_persisted(Persisted::Maybe)
 }
 
-/// Stores a message after its sender has given up.
-fn store_late(inner: &Arc<dyn BackendProducer>, outgoing: Outgoing<'_>, after: Duration) {
+/// How what comes late is stored.
+#[derive(Clone, Copy)]
+enum Kind {
+    Messages,
+    Half,
+}
+
+/// Stores what was sent after its sender has given up.
+fn store_late(
+    inner: &Arc<dyn BackendProducer>,
+    sent: &[Outgoing<'_>],
+    after: Duration,
+    kind: Kind,
+) {
     let inner = Arc::clone(inner);
-    let message = outgoing.message.clone();
-    let key = outgoing.idempotency_key.clone();
-    let (revision, lane) = (outgoing.revision, outgoing.lane);
+    let owned = |outgoing: &Outgoing<'_>| {
+        let message = outgoing.message.clone();
+        let key = outgoing.idempotency_key.clone();
+        (message, key, outgoing.revision, outgoing.lane)
+    };
+    let sent: Vec<_> = sent.iter().map(owned).collect();
     tokio::spawn(async move {
         sleep(after).await;
-        let outgoing = Outgoing {
-            message: &message,
-            idempotency_key: &key,
-            revision,
-            lane,
+        let again = sent.iter().map(|(message, key, revision, lane)| Outgoing {
+            message,
+            idempotency_key: key,
+            revision: *revision,
+            lane: *lane,
+        });
+        let again: Vec<_> = again.collect();
+        let stored = match (kind, &again[..]) {
+            (Kind::Messages, [one]) => inner.send(*one, STALL_TIMEOUT).await.map(drop),
+            (Kind::Half, [one]) => inner.send_half(*one, STALL_TIMEOUT).await.map(drop),
+            (_, all) => inner.send_batch(all, STALL_TIMEOUT).await.map(drop),
         };
-        if let Err(error) = inner.send(outgoing, STALL_TIMEOUT).await {
+        if let Err(error) = stored {
             tracing::debug!(%error, "a late send was not stored");
         }
     });

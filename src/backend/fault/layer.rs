@@ -65,6 +65,23 @@ pub trait Layer: fmt::Debug + Send + Sync + 'static {
         self.around("send a batch", inner.send_batch(batch, timeout))
     }
 
+    /// [`BackendProducer::send_half`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
+    fn send_half<'a>(
+        &'a self,
+        inner: &'a Arc<dyn BackendProducer>,
+        outgoing: Outgoing<'a>,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<HalfMessage>> {
+        let call = inner.send_half(outgoing, timeout);
+        self.around("send a half message", call)
+    }
+
     /// [`BackendProducer::ambiguity_bound`], where the backend's own is `inner`.
     fn ambiguity_bound(&self, inner: Duration) -> Duration {
         inner
@@ -198,6 +215,21 @@ impl<L: Layer> Backend for Layered<L> {
         })
     }
 
+    fn transactional_producer<'a>(
+        &'a self,
+        topic: &'a str,
+        checker: Arc<dyn TransactionChecker>,
+    ) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
+        Box::pin(async move {
+            let call = self.inner.transactional_producer(topic, checker);
+            let inner = self
+                .layer
+                .around("open a transactional producer", call)
+                .await?;
+            Ok(Arc::new(self.again(inner)) as Arc<dyn BackendProducer>)
+        })
+    }
+
     fn consumer<'a>(
         &'a self,
         subscription: &'a Subscription,
@@ -251,8 +283,7 @@ impl<L: Layer> BackendProducer for Layered<L, dyn BackendProducer> {
         outgoing: Outgoing<'a>,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<HalfMessage>> {
-        let call = self.inner.send_half(outgoing, timeout);
-        self.layer.around("send a half message", call)
+        self.layer.send_half(&self.inner, outgoing, timeout)
     }
 
     fn end_transaction<'a>(
@@ -263,11 +294,6 @@ impl<L: Layer> BackendProducer for Layered<L, dyn BackendProducer> {
     ) -> BoxFuture<'a, Result<()>> {
         let call = self.inner.end_transaction(half, end, timeout);
         self.layer.around("end a transaction", call)
-    }
-
-    /// No call to the cluster.
-    fn set_checker(&self, checker: Arc<dyn TransactionChecker>) {
-        self.inner.set_checker(checker);
     }
 
     fn ambiguity_bound(&self) -> Duration {

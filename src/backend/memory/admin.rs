@@ -71,6 +71,8 @@ impl MemoryAdmin {
 
     /// Committed offsets are read before the ends: a message that a nack moves meanwhile is then owed once or twice, never not at all.
     fn count(&self, topic: &Topic, group: &Group) -> Backlog {
+        // Before the ends, for the same reason.
+        let half = topic.halves.count();
         let queues = topic.all();
         let now = Instant::now();
         let committed: Vec<_> = group
@@ -101,8 +103,7 @@ impl MemoryAdmin {
             // Each topic has a retry queue of its own.
             retry_of_others: 0,
             delayed: Some(delayed),
-            // The embedded cluster has no transactions.
-            half: Some(0),
+            half: Some(half),
             dead_letters: Some(dead_letters),
         }
     }

@@ -181,16 +181,80 @@ impl Cluster {
         stamp: Stamp<'_>,
         lane: u64,
     ) -> Result<Stored> {
-        let bytes = self.check_message(message)?;
+        let record = Arc::new(self.record(message, stamp)?);
         let due = match message.deliver_after {
             None => None,
             Some(delay) if delay.is_zero() => None,
             Some(delay) => Some(Instant::now() + delay),
         };
+        let (id, bytes) = (record.id, record.bytes);
+        let mut stored = topic.append(lane, record.clone(), due);
+        if stored == Err(Refused::Deleted)
+            && let Some(again) = self.topic(&topic.name)
+        {
+            stored = again.append(lane, record, due);
+        }
+        let (queue, offset) = stored.map_err(|refused| self.refused(topic, refused, bytes))?;
+        Ok(Stored {
+            message_id: self.message_id(id),
+            queue: self.queue_id(queue),
+            offset,
+        })
+    }
+
+    /// Checks messages and stores all or none of them, in the queue of the lane.
+    pub(super) fn store_batch(
+        &self,
+        topic: &Topic,
+        batch: &[(&Message, Stamp<'_>)],
+        lane: u64,
+    ) -> Result<Vec<Stored>> {
+        let wrong = |text: &str| Err(Error::new(ErrorKind::InvalidMessage, "send a batch", text));
+        if batch.is_empty() {
+            return wrong("a batch without a message cannot be sent");
+        }
+        let delayed = |(message, _): &(&Message, Stamp<'_>)| message.deliver_after.is_some();
+        if batch.iter().any(delayed) {
+            return wrong("a delayed message cannot be part of a batch: send it by itself");
+        }
+        let bytes = batch.iter().map(|(message, _)| message.body.len());
+        if bytes.sum::<usize>() > self.config.max_body_bytes {
+            return wrong("the bodies of the batch are above max_body_bytes together");
+        }
+        let mut records: Vec<Arc<Record>> = Vec::with_capacity(batch.len());
+        for (message, stamp) in batch {
+            match self.record(message, *stamp) {
+                Ok(record) => records.push(Arc::new(record)),
+                Err(error) => {
+                    self.remove_bytes(records.iter().map(|record| record.bytes).sum());
+                    return Err(error);
+                }
+            }
+        }
+        let mut stored = topic.append_all(lane, &records);
+        if stored == Err(Refused::Deleted)
+            && let Some(again) = self.topic(&topic.name)
+        {
+            stored = again.append_all(lane, &records);
+        }
+        let (queue, first) = stored.map_err(|refused| {
+            let bytes = records.iter().map(|record| record.bytes).sum();
+            self.refused(topic, refused, bytes)
+        })?;
+        let stored = (first..).zip(&records).map(|(offset, record)| Stored {
+            message_id: self.message_id(record.id),
+            queue: self.queue_id(queue),
+            offset: Some(offset),
+        });
+        Ok(stored.collect())
+    }
+
+    /// Checks a message and counts it against the limit.
+    pub(super) fn record(&self, message: &Message, stamp: Stamp<'_>) -> Result<Record> {
+        let bytes = self.check_message(message)?;
         self.reserve(bytes)?;
-        let id = self.records.fetch_add(1, Ordering::Relaxed);
-        let record = Arc::new(Record {
-            id,
+        Ok(Record {
+            id: self.records.fetch_add(1, Ordering::Relaxed),
             message: Message {
                 deliver_after: None,
                 idempotency_key: stamp.map(|(key, _)| key.clone()),
@@ -199,29 +263,24 @@ impl Cluster {
             revision: stamp.map(|(_, revision)| revision),
             retries: 0,
             bytes,
-        });
-        let mut stored = topic.append(lane, record.clone(), due);
-        if stored == Err(Refused::Deleted)
-            && let Some(again) = self.topic(&topic.name)
-        {
-            stored = again.append(lane, record, due);
-        }
-        let (queue, offset) = stored.map_err(|refused| {
-            self.stored_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            match refused {
-                Refused::Deleted => unknown("topic", &topic.name, "send"),
-                Refused::Sealed => Error::new(
-                    ErrorKind::Sealed,
-                    "send",
-                    format!("topic {:?} has no queues that take writes", topic.name),
-                ),
-            }
-        })?;
-        Ok(Stored {
-            message_id: self.message_id(id),
-            queue: self.queue_id(queue),
-            offset,
         })
+    }
+
+    /// The error of a topic that took nothing; `bytes` were counted before.
+    pub(super) fn refused(&self, topic: &Topic, refused: Refused, bytes: u64) -> Error {
+        self.remove_bytes(bytes);
+        match refused {
+            Refused::Deleted => unknown("topic", &topic.name, "send"),
+            Refused::Sealed => Error::new(
+                ErrorKind::Sealed,
+                "send",
+                format!("topic {:?} has no queues that take writes", topic.name),
+            ),
+        }
+    }
+
+    pub(super) fn remove_bytes(&self, bytes: u64) {
+        self.stored_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Stores what the cluster itself moves; never refused, so that nothing is lost in between.

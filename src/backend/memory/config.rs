@@ -31,6 +31,13 @@ pub struct MemoryConfig {
     pub max_retries: u32,
     /// How long an acked offset waits before it is committed; a crash forgets what has not been. Default: 200 ms.
     pub commit_interval: Duration,
+    /// How long a half message waits before its producers are asked how the transaction ended. Default: 6 s.
+    pub transaction_timeout: Duration,
+    /// How long until they are asked again. Default: 30 s.
+    pub transaction_check_interval: Duration,
+    /// How often they are asked before the message is put aside: it is not counted as owed any more, and nobody reads it unless its transaction is
+    /// committed after all. Default: 15.
+    pub transaction_max_checks: u32,
 }
 
 impl Default for MemoryConfig {
@@ -45,6 +52,9 @@ impl Default for MemoryConfig {
             retry_delays: ROCKETMQ_DELAY_LEVELS.map(Duration::from_secs).into(),
             max_retries: 16,
             commit_interval: Duration::from_millis(200),
+            transaction_timeout: Duration::from_secs(6),
+            transaction_check_interval: Duration::from_secs(30),
+            transaction_max_checks: 15,
         }
     }
 }

@@ -6,9 +6,11 @@ mod config;
 mod consumer;
 mod cursor;
 mod group;
+mod half;
 mod member;
 mod producer;
 mod topic;
+mod transaction;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,7 +25,7 @@ use self::{
 };
 use super::{
     Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, QueueId, Stored,
-    Subscription,
+    Subscription, TransactionChecker,
 };
 use crate::{
     BoxFuture,
@@ -146,6 +148,19 @@ impl MemoryBackend {
     }
 }
 
+impl MemoryBackend {
+    fn open_producer(&self, topic: &str) -> Result<MemoryProducer> {
+        self.check("producer")?;
+        let topic = self.cluster.topic_for_client(topic, "producer")?;
+        Ok(MemoryProducer::new(
+            self.cluster.clone(),
+            topic,
+            self.client_id.clone(),
+            self.closed.clone(),
+        ))
+    }
+}
+
 impl Backend for MemoryBackend {
     fn scheme(&self) -> &'static str {
         "memory"
@@ -158,8 +173,8 @@ impl Backend for MemoryBackend {
             tags: true,
             sql_filter: false,
             ordered: true,
-            batch: false,
-            transactions: false,
+            batch: true,
+            transactions: true,
             counts_delayed: true,
             counts_half: true,
             max_body_bytes: Some(self.cluster.config.max_body_bytes),
@@ -173,14 +188,19 @@ impl Backend for MemoryBackend {
 
     fn producer<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
         Box::pin(async move {
-            self.check("producer")?;
-            let topic = self.cluster.topic_for_client(topic, "producer")?;
-            let producer = MemoryProducer::new(
-                self.cluster.clone(),
-                topic,
-                self.client_id.clone(),
-                self.closed.clone(),
-            );
+            let producer = self.open_producer(topic)?;
+            Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
+        })
+    }
+
+    /// Its group is the topic's: any transactional producer of the topic may be asked.
+    fn transactional_producer<'a>(
+        &'a self,
+        topic: &'a str,
+        checker: Arc<dyn TransactionChecker>,
+    ) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
+        Box::pin(async move {
+            let producer = self.open_producer(topic)?.with_checker(checker);
             Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
         })
     }

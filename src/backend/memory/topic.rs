@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{lock, read, write};
+use super::{config::MemoryConfig, half::Halves, lock, read, write};
 use crate::{
     message::Message,
     side::{Access, Revision},
@@ -95,6 +95,18 @@ impl Queue {
         offset
     }
 
+    /// Appends messages one after the other, now. Returns the first one's offset.
+    fn append_all(&self, records: impl IntoIterator<Item = Arc<Record>>) -> u64 {
+        let mut state = lock(&self.state);
+        if !state.delayed.is_empty() {
+            state.settle(Instant::now());
+        }
+        let first = state.log.len() as u64;
+        state.log.extend(records);
+        state.wake();
+        first
+    }
+
     /// Copies at most `max` records from `offset` on into `out`; says when the next delayed one is due.
     pub(super) fn read(
         &self,
@@ -151,6 +163,7 @@ impl Queue {
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
     state: RwLock<TopicState>,
+    pub(super) halves: Halves,
 }
 
 #[derive(Debug)]
@@ -170,10 +183,24 @@ pub(super) enum Refused {
     Deleted,
 }
 
+impl TopicState {
+    /// The queue of a lane that takes a message now.
+    fn pick(&self, lane: u64) -> Result<usize, Refused> {
+        if self.deleted {
+            return Err(Refused::Deleted);
+        }
+        if self.in_use == 0 {
+            return Err(Refused::Sealed);
+        }
+        Ok((lane % self.in_use as u64) as usize)
+    }
+}
+
 impl Topic {
     pub(super) fn new(name: Arc<str>, queues: u32) -> Self {
         Topic {
             name,
+            halves: Halves::default(),
             state: RwLock::new(TopicState {
                 access: Access::Open,
                 message_type: None,
@@ -192,15 +219,48 @@ impl Topic {
         due: Option<Instant>,
     ) -> Result<(u32, Option<u64>), Refused> {
         let state = read(&self.state);
+        let queue = state.pick(lane)?;
+        let offset = state.queues[queue].append(record, due);
+        Ok((queue as u32, offset))
+    }
+
+    /// Stores messages one after the other in the queue of their lane; all or none. Returns the queue and the first one's offset.
+    pub(super) fn append_all(
+        &self,
+        lane: u64,
+        records: &[Arc<Record>],
+    ) -> Result<(u32, u64), Refused> {
+        let state = read(&self.state);
+        let queue = state.pick(lane)?;
+        let first = state.queues[queue].append_all(records.iter().cloned());
+        Ok((queue as u32, first))
+    }
+
+    /// Keeps a half message for the queue of its lane.
+    pub(super) fn append_half(
+        &self,
+        lane: u64,
+        record: Arc<Record>,
+        config: &MemoryConfig,
+    ) -> Result<u32, Refused> {
+        let state = read(&self.state);
+        let queue = state.pick(lane)? as u32;
+        self.halves.put(record, queue, config);
+        Ok(queue)
+    }
+
+    /// Moves a half message to its queue, also under a seal. Whether it was still there.
+    pub(super) fn commit_half(&self, id: u64) -> Result<bool, Refused> {
+        let state = read(&self.state);
         if state.deleted {
             return Err(Refused::Deleted);
         }
-        if state.in_use == 0 {
-            return Err(Refused::Sealed);
-        }
-        let queue = (lane % state.in_use as u64) as usize;
-        let offset = state.queues[queue].append(record, due);
-        Ok((queue as u32, offset))
+        let committed = self.halves.take(id, |half| {
+            // Queues are never taken away.
+            let queue = &state.queues[half.queue as usize];
+            queue.append(half.record, None);
+        });
+        Ok(committed.is_some())
     }
 
     /// The queues that can be read now.
@@ -260,6 +320,7 @@ impl Topic {
         state.deleted = true;
         state.in_use = 0;
         let queues = std::mem::take(&mut state.queues);
-        queues.iter().map(|queue| queue.bytes()).sum()
+        let half = self.halves.clear();
+        queues.iter().map(|queue| queue.bytes()).sum::<u64>() + half
     }
 }

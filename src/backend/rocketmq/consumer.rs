@@ -2,24 +2,13 @@
 
 use std::time::Duration;
 
-use crossfade_rocketmq::{
-    Client, Consumer, ConsumerOptions, Delivery, Token,
-    message::{is_reserved, property},
-};
+use crossfade_rocketmq::{Client, Consumer, ConsumerOptions, Delivery, Token};
 
-use super::{
-    error::convert,
-    producer::{ORDERING_KEY_PROPERTY, queue_id},
-};
+use super::{error::convert, message::decode, producer::queue_id};
 use crate::{
     BoxFuture,
-    backend::{
-        AckToken, BackendConsumer, Filter, Incoming, KEY_PROPERTY, QueueId, REVISION_PROPERTY,
-        Subscription, Unreadable,
-    },
+    backend::{AckToken, BackendConsumer, Filter, Incoming, QueueId, Subscription, Unreadable},
     error::{Error, ErrorKind, Result},
-    message::{IdempotencyKey, Message},
-    side::Revision,
 };
 
 #[derive(Debug)]
@@ -117,37 +106,14 @@ fn unsupported(what: &str) -> Error {
 
 fn incoming(delivery: Delivery) -> Incoming {
     let received = &*delivery.message;
-    let mut message = Message::new(received.body.clone());
-    let mut revision = None;
-    let mut unique_id = None;
-    for (name, value) in received.properties() {
-        match name {
-            KEY_PROPERTY => {
-                if message.idempotency_key.is_none() {
-                    message.idempotency_key = IdempotencyKey::new(value).ok();
-                }
-            }
-            REVISION_PROPERTY => revision = revision.or(value.parse().ok().map(Revision)),
-            ORDERING_KEY_PROPERTY => message.ordering_key = Some(value.to_owned()),
-            property::KEYS => message.key = Some(value.to_owned()),
-            property::TAGS => message.tag = Some(value.to_owned()),
-            // A batch sent by a 5.x client to a 4.9 broker gives it twice: the first one is the message's own.
-            property::UNIQ_KEY => unique_id = unique_id.or(Some(value)),
-            name if is_reserved(name) => {}
-            _ => message.properties.push((name.to_owned(), value.to_owned())),
-        }
-    }
-    let message_id = unique_id.unwrap_or(&received.offset_message_id);
-    if message.idempotency_key.is_none() {
-        message.idempotency_key = IdempotencyKey::new(message_id).ok();
-    }
+    let decoded = decode(received);
     Incoming {
-        message_id: message_id.to_owned(),
+        message: decoded.message,
+        message_id: decoded.message_id,
         queue: queue_id(&received.queue.broker, received.queue.queue),
         offset: received.offset,
         attempt: delivery.attempt,
-        revision,
+        revision: decoded.revision,
         token: AckToken(delivery.token.0),
-        message,
     }
 }

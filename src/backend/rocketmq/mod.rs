@@ -4,7 +4,9 @@ mod admin;
 mod config;
 mod consumer;
 mod error;
+mod message;
 mod producer;
+mod transaction;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,11 +17,11 @@ use self::{
 };
 use super::{
     Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, QueueId, Subscription,
-    address::RocketmqAddress, security::Security,
+    TransactionChecker, address::RocketmqAddress, registry::OpenOptions,
 };
 use crate::{
     BoxFuture,
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// One RocketMQ cluster, seen by one client.
@@ -29,11 +31,12 @@ pub struct RocketmqBackend {
     /// One for all: it remembers what waits on the brokers.
     admin: Admin,
     max_body_bytes: usize,
+    transaction_group: Option<String>,
 }
 
 impl RocketmqBackend {
-    /// Connects to the first name server that answers, and signs in as `security` says. Bodies above `max_body_bytes` are refused here; the brokers' own limit (`maxMessageSize`,
-    /// 4 MiB unless it is changed) holds besides.
+    /// Connects to the first name server that answers, and signs in as `options` say. Larger bodies than they allow are refused here; the brokers' own limit
+    /// (`maxMessageSize`, 4 MiB unless it is changed) holds besides.
     ///
     /// # Errors
     /// `Unavailable` or `Timeout` when none answers, `InvalidConfig` when one is no RocketMQ name server or credentials cannot be used,
@@ -44,19 +47,19 @@ impl RocketmqBackend {
     pub async fn connect(
         address: &RocketmqAddress,
         client_id: &str,
-        max_body_bytes: usize,
-        security: &Security,
+        options: &OpenOptions,
     ) -> Result<Arc<dyn Backend>> {
         const OPERATION: &str = "open a cluster";
         let failed = |error| convert(OPERATION, ErrorKind::InvalidConfig, error);
-        let options = config::options(address, client_id, security)?;
-        let client = Client::new(options).map_err(failed)?;
+        let client = config::options(address, client_id, &options.security)?;
+        let client = Client::new(client).map_err(failed)?;
         client.cluster_info().await.map_err(failed)?;
         let admin = Admin::new(&client);
         Ok(Arc::new(RocketmqBackend {
             client,
             admin,
-            max_body_bytes,
+            max_body_bytes: options.max_body_bytes,
+            transaction_group: options.transaction_group.clone(),
         }))
     }
 }
@@ -73,8 +76,8 @@ impl Backend for RocketmqBackend {
             tags: true,
             sql_filter: false,
             ordered: true,
-            batch: false,
-            transactions: false,
+            batch: true,
+            transactions: true,
             counts_delayed: true,
             counts_half: true,
             max_body_bytes: Some(self.max_body_bytes),
@@ -89,6 +92,26 @@ impl Backend for RocketmqBackend {
     fn producer<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
         Box::pin(async move {
             let producer = RocketmqProducer::new(&self.client, topic, self.max_body_bytes).await?;
+            Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
+        })
+    }
+
+    fn transactional_producer<'a>(
+        &'a self,
+        topic: &'a str,
+        checker: Arc<dyn TransactionChecker>,
+    ) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
+        Box::pin(async move {
+            let group = self.transaction_group.as_deref().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidConfig,
+                    "open a transactional producer",
+                    "producer.transaction_group is not set: a broker asks any client of that group how a transaction ended, so it names this application, and no other one has it",
+                )
+            })?;
+            let (client, limit) = (&self.client, self.max_body_bytes);
+            let producer =
+                RocketmqProducer::transactional(client, topic, group, limit, checker).await?;
             Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
         })
     }

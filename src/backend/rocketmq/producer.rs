@@ -2,38 +2,63 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crossfade_rocketmq::{
-    Client, DelayLevel, Message as ClientMessage, Producer, ProducerOptions, Result as ClientResult,
-};
+use crossfade_rocketmq::{Client, Producer, ProducerOptions, SendResult};
 
 use super::{
     config::{AMBIGUITY_BOUND, PRODUCER_GROUP},
     error::convert,
+    message::{encode, level},
+    transaction,
 };
 use crate::{
     BoxFuture,
-    backend::{BackendProducer, KEY_PROPERTY, Outgoing, QueueId, REVISION_PROPERTY, Stored},
-    error::{Error, ErrorKind, Result},
+    backend::{
+        BackendProducer, HalfMessage, Outgoing, QueueId, Stored, TransactionChecker, TransactionEnd,
+    },
+    error::{ErrorKind, Result},
 };
-
-/// RocketMQ 5's own name for the key that keeps messages in order (`MessageConst.PROPERTY_SHARDING_KEY`).
-pub(super) const ORDERING_KEY_PROPERTY: &str = "__SHARDINGKEY";
 
 #[derive(Debug)]
 pub(super) struct RocketmqProducer {
     producer: Producer,
+    transactional: bool,
 }
 
 impl RocketmqProducer {
     pub(super) async fn new(client: &Client, topic: &str, max_body_bytes: usize) -> Result<Self> {
-        let mut options = ProducerOptions::default();
-        options.group = PRODUCER_GROUP.to_owned();
-        options.max_body_bytes = max_body_bytes;
-        let producer = Producer::new(client, topic, options)
-            .await
-            .map_err(|error| convert("open a producer", ErrorKind::InvalidConfig, error))?;
-        Ok(RocketmqProducer { producer })
+        Ok(RocketmqProducer {
+            producer: open(client, topic, PRODUCER_GROUP, max_body_bytes).await?,
+            transactional: false,
+        })
     }
+
+    pub(super) async fn transactional(
+        client: &Client,
+        topic: &str,
+        group: &str,
+        max_body_bytes: usize,
+        checker: Arc<dyn TransactionChecker>,
+    ) -> Result<Self> {
+        let producer = open(client, topic, group, max_body_bytes).await?;
+        producer.set_checker(transaction::checker(checker));
+        Ok(RocketmqProducer {
+            producer,
+            transactional: true,
+        })
+    }
+}
+
+async fn open(
+    client: &Client,
+    topic: &str,
+    group: &str,
+    max_body_bytes: usize,
+) -> Result<Producer> {
+    let mut options = ProducerOptions::default();
+    options.group = group.to_owned();
+    options.max_body_bytes = max_body_bytes;
+    let opened = Producer::new(client, topic, options).await;
+    opened.map_err(|error| convert("open a producer", ErrorKind::InvalidConfig, error))
 }
 
 impl BackendProducer for RocketmqProducer {
@@ -48,15 +73,67 @@ impl BackendProducer for RocketmqProducer {
             let message = encode(&outgoing, delay).map_err(failed)?;
             let sent = self.producer.send(&message, outgoing.lane, timeout).await;
             let sent = sent.map_err(failed)?;
-            Ok(Stored {
-                message_id: sent.message_id,
-                queue: QueueId {
-                    broker: sent.broker,
-                    queue: sent.queue,
-                },
-                // A delayed message's place is not the one it will be delivered from.
-                offset: delay.is_none().then_some(sent.offset),
+            // A delayed message's place is not the one it will be delivered from.
+            let offset = delay.is_none().then_some(sent.offset);
+            Ok(stored(sent, offset))
+        })
+    }
+
+    fn send_batch<'a>(
+        &'a self,
+        batch: &'a [Outgoing<'a>],
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Stored>>> {
+        Box::pin(async move {
+            let failed = |error| convert("send a batch", ErrorKind::InvalidMessage, error);
+            let lane = batch.first().map_or(0, |outgoing| outgoing.lane);
+            let mut messages = Vec::with_capacity(batch.len());
+            for outgoing in batch {
+                let delay = outgoing.message.deliver_after.map(level).transpose()?;
+                messages.push(encode(outgoing, delay).map_err(failed)?);
+            }
+            let sent = self.producer.send_batch(&messages, lane, timeout).await;
+            let sent = sent.map_err(failed)?.into_iter();
+            let stored = sent.map(|sent| {
+                let offset = Some(sent.offset);
+                stored(sent, offset)
+            });
+            Ok(stored.collect())
+        })
+    }
+
+    fn send_half<'a>(
+        &'a self,
+        outgoing: Outgoing<'a>,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<HalfMessage>> {
+        Box::pin(async move {
+            transaction::check(self.transactional)?;
+            let failed = |error| convert("send a half message", ErrorKind::InvalidMessage, error);
+            let delay = outgoing.message.deliver_after.map(level).transpose()?;
+            let message = encode(&outgoing, delay).map_err(failed)?;
+            let half = self.producer.send_half(&message, outgoing.lane, timeout);
+            let half = half.await.map_err(failed)?;
+            Ok(HalfMessage {
+                // Its place in the topic is known only once it is committed.
+                stored: stored(half.sent.clone(), None),
+                reference: Arc::new(half),
             })
+        })
+    }
+
+    fn end_transaction<'a>(
+        &'a self,
+        half: &'a HalfMessage,
+        end: TransactionEnd,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            transaction::check(self.transactional)?;
+            let half = transaction::half(half)?;
+            let end = transaction::end(end);
+            let ended = self.producer.end_transaction(half, end, timeout).await;
+            ended.map_err(|error| convert("end a transaction", ErrorKind::Unexpected, error))
         })
     }
 
@@ -65,39 +142,15 @@ impl BackendProducer for RocketmqProducer {
     }
 }
 
-fn level(delay: Duration) -> Result<DelayLevel> {
-    let longest = DelayLevel::LONGEST.duration();
-    if delay > longest {
-        return Err(Error::new(
-            ErrorKind::InvalidMessage,
-            "send",
-            format!("a delay of {delay:?} is longer than the longest, {longest:?}"),
-        ));
+fn stored(sent: SendResult, offset: Option<u64>) -> Stored {
+    Stored {
+        message_id: sent.message_id,
+        queue: QueueId {
+            broker: sent.broker,
+            queue: sent.queue,
+        },
+        offset,
     }
-    Ok(DelayLevel::at_least(delay))
-}
-
-fn encode(outgoing: &Outgoing<'_>, delay: Option<DelayLevel>) -> ClientResult<ClientMessage> {
-    let message = outgoing.message;
-    let mut encoded = ClientMessage::new(message.body.clone())
-        .property(KEY_PROPERTY, outgoing.idempotency_key.as_str())?
-        .property(REVISION_PROPERTY, &outgoing.revision.to_string())?;
-    if let Some(key) = &message.key {
-        encoded = encoded.keys(key)?;
-    }
-    if let Some(tag) = &message.tag {
-        encoded = encoded.tag(tag)?;
-    }
-    if let Some(key) = &message.ordering_key {
-        encoded = encoded.property(ORDERING_KEY_PROPERTY, key)?;
-    }
-    for (name, value) in &message.properties {
-        encoded = encoded.property(name, value)?;
-    }
-    Ok(match delay {
-        Some(level) => encoded.delay(level),
-        None => encoded,
-    })
 }
 
 /// Queues of both crates are the same thing.
