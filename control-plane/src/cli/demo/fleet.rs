@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crossfade::{
-    Client, Delivery, Message, Result,
+    Client, Delivery, Result,
     backend::Subscription,
     dedup::{DedupStore, MemoryDedup},
 };
@@ -12,7 +12,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::{ledger::Ledger, pace::Pace};
+use super::{kind::Kind, ledger::Ledger, pace::Pace, sender::Sender};
 
 /// Sends that one producer has under way at once.
 const IN_FLIGHT: usize = 8;
@@ -29,6 +29,7 @@ pub(super) struct Fleet {
     pub(super) control: String,
     pub(super) topic: String,
     pub(super) group: String,
+    pub(super) kind: Kind,
     pub(super) seed: u64,
     /// Further keys of the clients.
     pub(super) settings: Vec<(String, String)>,
@@ -108,7 +109,11 @@ impl Fleet {
             .instance(instance)
             .control(&self.control)
             .set("lease.mode", lease_mode)?
-            .set("random.seed", &self.seed.to_string())?;
+            .set("random.seed", &self.seed.to_string())?
+            .set(
+                "producer.transaction_group",
+                &format!("{}-sends", self.group),
+            )?;
         for (key, value) in &self.settings {
             builder = builder.set(key, value)?;
         }
@@ -124,8 +129,8 @@ impl Fleet {
         stopped: watch::Receiver<bool>,
         ready: oneshot::Sender<Result<()>>,
     ) -> Result<()> {
-        let producer = match client.producer(&self.topic).await {
-            Ok(producer) => producer,
+        let sender = match Sender::new(client, &self.topic, self.kind).await {
+            Ok(sender) => sender,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return Ok(());
@@ -134,21 +139,12 @@ impl Fleet {
         let _ = ready.send(Ok(()));
         let mut senders = tokio::task::JoinSet::new();
         for _ in 0..IN_FLIGHT {
-            let (fleet, producer, stopped) = (self.clone(), producer.clone(), stopped.clone());
+            let (fleet, sender, stopped) = (self.clone(), sender.clone(), stopped.clone());
             senders.spawn(async move {
                 while !*stopped.borrow() {
                     fleet.pace.turn(fleet.ledger.begun()).await;
-                    let Some(sending) = fleet.ledger.begin() else {
+                    if !sender.send_next(&fleet.ledger, fleet.kind).await {
                         break;
-                    };
-                    let message =
-                        Message::new(sending.body()).with_key(sending.number().to_string());
-                    match producer.send(message).await {
-                        Ok(receipt) => fleet.ledger.sent(&sending, receipt.side, receipt.revision),
-                        Err(error) => {
-                            tracing::warn!(number = sending.number(), %error, "send failed");
-                            fleet.ledger.failed();
-                        }
                     }
                 }
             });

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use crossfade::{
     Revision, Side,
     backend::{
-        Backend, BackendAdmin,
+        Backend, BackendAdmin, TopicSettings,
         registry::{self, OpenOptions},
     },
     dedup::{MemoryDedup, MemoryDedupOptions},
@@ -81,6 +81,8 @@ struct StageSet {
     clusters: [Arc<dyn Backend>; 2],
     addresses: [String; 2],
     credentials: CredentialFiles,
+    /// The topic's, by side.
+    settings: Vec<TopicSettings>,
     store: PathBuf,
     server: Option<Server>,
     listen: String,
@@ -118,6 +120,7 @@ impl StageSet {
             clusters,
             addresses,
             credentials: args.credentials.clone(),
+            settings: Vec::new(),
             store,
             server: None,
             listen: "127.0.0.1:0".into(),
@@ -142,6 +145,9 @@ impl StageSet {
                 .await
                 .map_err(failed)?;
             admin.create_group(&self.group).await.map_err(failed)?;
+            let described = admin.topic(&self.topic).await.map_err(failed)?;
+            let described = described.ok_or_else(|| format!("{address}: no topic was made"))?;
+            self.settings.push(described.settings);
         }
         self.start_control_plane().await
     }
@@ -181,7 +187,7 @@ impl StageSet {
         let weight =
             Weight::from_basis_points(WEIGHT_BASIS_POINTS).map_err(|error| error.to_string())?;
         operator
-            .add(&self.topic, &[&self.group])
+            .add_with(&self.topic, &[&self.group], args.kind.routing(), None)
             .await
             .map_err(|error| error.to_string())?;
         operator
@@ -202,7 +208,8 @@ impl StageSet {
                     .saturating_mul(2),
                 ..MemoryDedupOptions::default()
             })),
-            ledger: Arc::new(Ledger::new(args.messages)),
+            kind: args.kind,
+            ledger: Arc::new(Ledger::new(args.messages, args.kind.keys())),
             pace: Arc::new(Pace::per_second(rate)),
         };
         let begun = Instant::now();
@@ -216,7 +223,7 @@ impl StageSet {
             instances.push(fleet.start(name, Job::Produce, "continue").await?);
         }
 
-        let mut report = Report::new(self.addresses.clone(), args.seed);
+        let mut report = Report::new(self.addresses.clone(), args.kind, args.seed);
         let mut legs: Vec<(Revision, LegReport)> = Vec::new();
         for (index, (stage, incident)) in SCRIPT.into_iter().enumerate() {
             let asked = Instant::now();
@@ -265,6 +272,7 @@ impl StageSet {
             progress.handled(fleet.ledger.handled());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        report.half_messages_left = self.half_messages_left().await?;
         // Producers first: whatever they still have under way is read before the consumers leave.
         while let Some(instance) = instances.pop() {
             instance.stop().await?;
@@ -282,6 +290,24 @@ impl StageSet {
             report.stages.push(leg);
         }
         Ok(report)
+    }
+
+    /// Waits until no half message is without an end on either side; how many are left when that takes too long.
+    async fn half_messages_left(&self) -> Result<u64, String> {
+        let deadline = Instant::now() + LAST_MESSAGES;
+        loop {
+            let mut left = 0;
+            for (cluster, settings) in self.clusters.iter().zip(&self.settings) {
+                let backlog = cluster.admin();
+                let backlog = backlog.backlog(&self.topic, &self.group, settings).await;
+                let half = backlog.map_err(|error| error.to_string())?.half;
+                left += half.ok_or("a cluster cannot tell its half messages")?;
+            }
+            if left == 0 || Instant::now() >= deadline {
+                return Ok(left);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Asks for the stage and waits until it is settled; answers its first revision.
@@ -361,6 +387,7 @@ async fn replace(fleet: &Fleet, instances: &mut [Instance]) -> Result<(), String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::kind::Kind;
 
     /// Embedded clusters, and live ones where the environment names them.
     #[allow(clippy::print_stderr, reason = "says what it skips")]
@@ -387,6 +414,7 @@ mod tests {
                 source: Some(addresses[0].clone()),
                 target: Some(addresses[1].clone()),
                 messages: 100_000,
+                kind: Kind::Normal,
                 seed: 1,
             };
             let mut stage_set = StageSet::build(&args).await.unwrap();

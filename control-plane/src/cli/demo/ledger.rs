@@ -13,8 +13,15 @@ use std::{
 use crossfade::{Revision, Side};
 use hdrhistogram::Histogram;
 
+use super::order::Order;
+
 /// Latencies are kept from 1 µs to 10 min.
 const LONGEST: Duration = Duration::from_secs(600);
+
+/// How a send has ended.
+const ACKED: u8 = 1;
+/// Its transaction was rolled back: it is never to be handled.
+const ROLLED_BACK: u8 = 2;
 
 /// What was routed under one revision.
 #[derive(Clone, Debug)]
@@ -45,7 +52,9 @@ pub(super) struct Totals {
     pub(super) never_sent: u64,
     pub(super) entered_again: u64,
     pub(super) send_errors: u64,
-    /// Up to ten numbers of messages that were lost or doubled.
+    pub(super) inverted: u64,
+    pub(super) rolled_back: u64,
+    /// Up to ten numbers of messages that were lost, doubled or inverted.
     pub(super) examples: Vec<u64>,
 }
 
@@ -56,6 +65,8 @@ pub(super) struct Ledger {
     routed: Mutex<BTreeMap<Revision, Arc<Mutex<Routed>>>>,
     next: AtomicU64,
     messages: u64,
+    order: Order,
+    /// [`ACKED`] or [`ROLLED_BACK`] once it has ended.
     acked: Vec<AtomicU8>,
     entered: Vec<AtomicU8>,
     completed: Vec<AtomicU8>,
@@ -66,13 +77,15 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(messages: u64) -> Self {
+    /// For so many messages, with so many ordering keys.
+    pub(super) fn new(messages: u64, keys: u64) -> Self {
         let zeros = || (0..messages).map(|_| AtomicU8::new(0)).collect();
         Ledger {
             started: Instant::now(),
             routed: Mutex::default(),
             next: AtomicU64::new(0),
             messages,
+            order: Order::new(keys),
             acked: zeros(),
             entered: zeros(),
             completed: zeros(),
@@ -99,13 +112,20 @@ impl Ledger {
 
     /// The broker has the message.
     pub(super) fn sent(&self, sending: &Sending, side: Side, revision: Revision) {
-        let latency = self.started.elapsed().saturating_sub(sending.at);
-        self.acked[sending.number as usize].store(1, Ordering::Release);
+        let now = self.started.elapsed();
+        let latency = now.saturating_sub(sending.at);
+        self.acked[sending.number as usize].store(ACKED, Ordering::Release);
+        self.order.acked(sending.number, now);
         self.acks.fetch_add(1, Ordering::Relaxed);
         let routed = self.routed(revision);
         let mut routed = lock(&routed);
         routed.sent[side.index()] += 1;
         record(&mut routed.send, latency);
+    }
+
+    /// Its transaction was rolled back.
+    pub(super) fn rolled_back(&self, sending: &Sending) {
+        self.acked[sending.number as usize].store(ROLLED_BACK, Ordering::Release);
     }
 
     /// The send ended with an error.
@@ -115,12 +135,16 @@ impl Ledger {
 
     /// A handler was entered with this body; `None` for a message that nobody sent.
     pub(super) fn enter_handler(&self, body: &[u8]) -> Option<Handling> {
-        let Some(sending) = Sending::parse(body).filter(|sending| sending.number < self.begun())
-        else {
+        let sent = |sending: &Sending| {
+            sending.number < self.begun()
+                && self.acked[sending.number as usize].load(Ordering::Acquire) != ROLLED_BACK
+        };
+        let Some(sending) = Sending::parse(body).filter(sent) else {
             self.never_sent.fetch_add(1, Ordering::Relaxed);
             return None;
         };
         self.entered[sending.number as usize].fetch_add(1, Ordering::AcqRel);
+        self.order.entered(sending.number, sending.at);
         Some(Handling {
             sending,
             entered: self.started.elapsed(),
@@ -130,6 +154,7 @@ impl Ledger {
     /// The handler succeeded.
     pub(super) fn complete(&self, handling: &Handling, side: Side, revision: Revision) {
         let times = self.completed[handling.sending.number as usize].fetch_add(1, Ordering::AcqRel);
+        self.order.completed(handling.sending.number);
         if times == 0 {
             self.handled.fetch_add(1, Ordering::Relaxed);
         }
@@ -158,7 +183,7 @@ impl Ledger {
             .iter()
             .zip(&self.completed)
             .all(|(acked, completed)| {
-                acked.load(Ordering::Acquire) <= completed.load(Ordering::Acquire)
+                acked.load(Ordering::Acquire) != ACKED || completed.load(Ordering::Acquire) > 0
             })
     }
 
@@ -198,7 +223,10 @@ impl Ledger {
     }
 
     pub(super) fn totals(&self) -> Totals {
+        let inverted = self.order.inverted();
         let mut totals = Totals {
+            inverted: inverted.len() as u64,
+            examples: inverted.into_iter().take(10).collect(),
             acked: self.acks.load(Ordering::Relaxed),
             handled: self.handled(),
             never_sent: self.never_sent.load(Ordering::Relaxed),
@@ -206,7 +234,9 @@ impl Ledger {
             ..Totals::default()
         };
         for number in 0..self.messages as usize {
-            let acked = self.acked[number].load(Ordering::Acquire) > 0;
+            let end = self.acked[number].load(Ordering::Acquire);
+            let acked = end == ACKED;
+            totals.rolled_back += u64::from(end == ROLLED_BACK);
             let completed = self.completed[number].load(Ordering::Acquire);
             let entered = self.entered[number].load(Ordering::Acquire);
             totals.entered_again += u64::from(entered > 1);
@@ -301,7 +331,7 @@ mod tests {
 
     #[test]
     fn lost_doubled_and_foreign_messages_are_counted() {
-        let ledger = Ledger::new(4);
+        let ledger = Ledger::new(4, 0);
         send_and_handle(&ledger, 1, 1);
         send_and_handle(&ledger, 2, 0);
         send_and_handle(&ledger, 3, 2);
@@ -324,7 +354,7 @@ mod tests {
 
     #[test]
     fn numbers_end_at_the_limit() {
-        let ledger = Ledger::new(2);
+        let ledger = Ledger::new(2, 0);
         assert!(ledger.begin().is_some() && ledger.begin().is_some());
         assert!(ledger.begin().is_none());
     }

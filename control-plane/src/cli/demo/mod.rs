@@ -2,14 +2,17 @@
 
 mod fleet;
 mod journey;
+mod kind;
 mod ledger;
+mod order;
 mod pace;
 mod progress;
 mod report;
+mod sender;
 
 use clap::Parser;
 
-use self::progress::Progress;
+use self::{kind::Kind, progress::Progress};
 use super::credentials::CredentialFiles;
 
 /// Watch a topic cross from one cluster to another while its applications run.
@@ -29,6 +32,9 @@ pub(crate) struct Args {
     /// How many messages are sent in all: 700 to 2000000.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(700..=2_000_000), value_name = "N")]
     pub(super) messages: u64,
+    /// What kind of messages crosses.
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    pub(super) kind: Kind,
     /// Of the draws between the two sides.
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub(super) seed: u64,

@@ -6,24 +6,32 @@ use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use crossfade::stage::{Stage, Weight};
 use serde::Serialize;
 
-use super::ledger::{Figures, Totals};
+use super::{
+    kind::Kind,
+    ledger::{Figures, Totals},
+};
 
 /// The whole journey in figures.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     pub(super) source: String,
     pub(super) target: String,
+    pub(super) kind: Kind,
     pub(super) seed: u64,
     pub(super) seconds: f64,
     pub(super) messages_sent: u64,
     pub(super) messages_handled: u64,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
-    /// Per ordering key. The demo's topic is unordered and its messages carry none: see `ordering_keys`.
+    /// Messages of an ordered topic that were handled before one of their key that was sent before them; see `ordering_keys`.
     pub(super) inverted: u64,
     pub(super) ordering_keys: u64,
     pub(super) never_sent: u64,
     pub(super) send_errors: u64,
+    /// Transactions that were rolled back: their messages were never handled.
+    pub(super) rolled_back: u64,
+    /// Half messages that had no end on either side when all was over.
+    pub(super) half_messages_left: u64,
     /// Messages whose handler was entered more than once: failed on purpose, or cut off by the kill.
     pub(super) entered_again: u64,
     pub(super) examples: Vec<u64>,
@@ -79,7 +87,7 @@ impl LegReport {
     }
 
     /// What this leg should have carried and did not.
-    fn gap(&self) -> Option<String> {
+    fn gap(&self, kind: Kind) -> Option<String> {
         let (source, target) = (self.sent_source, self.sent_target);
         let (writes_source, writes_target) = match self.stage {
             Stage::SourceOnly | Stage::DualRead => (true, false),
@@ -92,10 +100,15 @@ impl LegReport {
                 self.stage
             ));
         }
+        if kind.keys() > 0 {
+            // A share of the keys, not of the messages.
+            return None;
+        }
         let weight = f64::from(self.weight_basis_points?) / 10_000.0;
         let sent = (source + target) as f64;
+        let draws = sent / kind.drawn_together() as f64;
         // Five standard deviations of as many independent draws: one false alarm in two million.
-        let allowed = 5.0 * (weight * (1.0 - weight) / sent).sqrt();
+        let allowed = 5.0 * (weight * (1.0 - weight) / draws).sqrt();
         let share = target as f64 / sent;
         ((share - weight).abs() > allowed).then(|| {
             format!(
@@ -107,10 +120,11 @@ impl LegReport {
 }
 
 impl Report {
-    pub(super) fn new([source, target]: [String; 2], seed: u64) -> Self {
+    pub(super) fn new([source, target]: [String; 2], kind: Kind, seed: u64) -> Self {
         Report {
             source,
             target,
+            kind,
             seed,
             seconds: 0.0,
             messages_sent: 0,
@@ -118,9 +132,11 @@ impl Report {
             lost: 0,
             duplicated: 0,
             inverted: 0,
-            ordering_keys: 0,
+            ordering_keys: kind.keys(),
             never_sent: 0,
             send_errors: 0,
+            rolled_back: 0,
+            half_messages_left: 0,
             entered_again: 0,
             examples: Vec::new(),
             instances_killed: 0,
@@ -147,6 +163,8 @@ impl Report {
         self.messages_sent = totals.acked;
         self.messages_handled = totals.handled;
         self.lost = totals.lost;
+        self.inverted = totals.inverted;
+        self.rolled_back = totals.rolled_back;
         self.duplicated = totals.duplicated;
         self.never_sent = totals.never_sent;
         self.send_errors = totals.send_errors;
@@ -162,11 +180,12 @@ impl Report {
             (self.inverted, "inverted"),
             (self.never_sent, "never sent"),
             (self.send_errors, "send errors"),
+            (self.half_messages_left, "half messages left"),
         ];
         let counted = counts.iter().filter(|(count, _)| *count > 0);
         counted
             .map(|(count, what)| format!("{count} {what} (for example {:?})", self.examples))
-            .chain(self.stages.iter().filter_map(LegReport::gap))
+            .chain(self.stages.iter().filter_map(|leg| leg.gap(self.kind)))
             .collect()
     }
 
@@ -250,7 +269,7 @@ mod tests {
 
     #[test]
     fn table_fits_a_hundred_columns() {
-        let mut report = Report::new(["memory://a".into(), "memory://b".into()], 1);
+        let mut report = Report::new(["memory://a".into(), "memory://b".into()], Kind::Normal, 1);
         let mut wide = leg(Stage::DualWrite, Some(3_000), 1_400_000, 600_000);
         wide.send_p99_us = 123_000;
         wide.end_to_end_p99_us = 1_234_000;
@@ -262,11 +281,31 @@ mod tests {
 
     #[test]
     fn leg_without_its_traffic_is_a_fault() {
-        assert!(leg(Stage::SourceOnly, None, 10, 0).gap().is_none());
-        assert!(leg(Stage::SourceOnly, None, 0, 0).gap().is_some());
-        assert!(leg(Stage::Draining, None, 1, 9).gap().is_some());
-        assert!(leg(Stage::DualWrite, Some(3_000), 700, 300).gap().is_none());
-        assert!(leg(Stage::DualWrite, Some(3_000), 1_000, 0).gap().is_some());
-        assert!(leg(Stage::DualWrite, Some(3_000), 500, 500).gap().is_some());
+        assert!(
+            leg(Stage::SourceOnly, None, 10, 0)
+                .gap(Kind::Normal)
+                .is_none()
+        );
+        assert!(
+            leg(Stage::SourceOnly, None, 0, 0)
+                .gap(Kind::Normal)
+                .is_some()
+        );
+        assert!(leg(Stage::Draining, None, 1, 9).gap(Kind::Normal).is_some());
+        assert!(
+            leg(Stage::DualWrite, Some(3_000), 700, 300)
+                .gap(Kind::Normal)
+                .is_none()
+        );
+        assert!(
+            leg(Stage::DualWrite, Some(3_000), 1_000, 0)
+                .gap(Kind::Normal)
+                .is_some()
+        );
+        assert!(
+            leg(Stage::DualWrite, Some(3_000), 500, 500)
+                .gap(Kind::Normal)
+                .is_some()
+        );
     }
 }
