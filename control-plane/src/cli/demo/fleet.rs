@@ -126,7 +126,7 @@ impl Fleet {
     async fn produce(
         &self,
         client: &Client,
-        stopped: watch::Receiver<bool>,
+        mut stopped: watch::Receiver<bool>,
         ready: oneshot::Sender<Result<()>>,
     ) -> Result<()> {
         let sender = match Sender::new(client, &self.topic, self.kind).await {
@@ -150,6 +150,9 @@ impl Fleet {
             });
         }
         while senders.join_next().await.is_some() {}
+        // Until then it answers when a broker asks how a transaction ended.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        drop(sender);
         Ok(())
     }
 
