@@ -9,8 +9,8 @@ use crate::{
     codes::{request, response},
     error::{Error, ErrorKind, Persisted, Result},
     frame::Request,
-    heartbeat::now_ms,
     message::Message,
+    subscription::now_ms,
 };
 
 /// `Validators.TOPIC_MAX_LENGTH`: 4.9 brokers store the length in one signed byte.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crossfade_rocketmq::{
-    Client, Consumer, ConsumerOptions, Delivery, Token,
+    Client, Consumer, ConsumerOptions, Delivery, Filter as ClientFilter, Token,
     message::{is_reserved, property},
 };
 
@@ -17,7 +17,7 @@ use crate::{
         AckToken, BackendConsumer, Filter, Incoming, KEY_PROPERTY, QueueId, REVISION_PROPERTY,
         Subscription, Unreadable,
     },
-    error::{Error, ErrorKind, Result},
+    error::{ErrorKind, Result},
     message::{IdempotencyKey, Message},
     side::Revision,
 };
@@ -33,8 +33,8 @@ impl RocketmqConsumer {
         options.max_outstanding = subscription.outstanding();
         match &subscription.filter {
             Filter::All => {}
-            Filter::Tags(tags) => options.tags.clone_from(tags),
-            Filter::Sql(_) => return Err(unsupported("an SQL92 filter")),
+            Filter::Tags(tags) => options.filter = ClientFilter::Tags(tags.clone()),
+            Filter::Sql(expression) => options.filter = ClientFilter::Sql(expression.clone()),
         }
         options.ordered = subscription.ordered;
         let Subscription { topic, group, .. } = subscription;
@@ -104,10 +104,6 @@ impl BackendConsumer for RocketmqConsumer {
             closed.map_err(|error| convert("leave a group", ErrorKind::Unexpected, error))
         })
     }
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, "join a group", what)
 }
 
 fn incoming(delivery: Delivery) -> Incoming {

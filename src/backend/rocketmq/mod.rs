@@ -71,7 +71,7 @@ impl Backend for RocketmqBackend {
             seal: true,
             delayed_send: true,
             tags: true,
-            sql_filter: false,
+            sql_filter: true,
             ordered: true,
             batch: false,
             transactions: false,
