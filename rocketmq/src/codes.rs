@@ -25,6 +25,7 @@ pub mod request {
     pub const UNLOCK_BATCH_MQ: i32 = 42;
     pub const GET_ALL_CONSUMER_OFFSET: i32 = 43;
     pub const GET_ALL_DELAY_OFFSET: i32 = 45;
+    pub const CHECK_CLIENT_CONFIG: i32 = 46;
     /// 4.9, as the three after it; 5.3 and later have `AUTH_...` instead.
     pub const UPDATE_AND_CREATE_ACL_CONFIG: i32 = 50;
     pub const DELETE_ACL_CONFIG: i32 = 51;
@@ -87,6 +88,7 @@ pub mod response {
     pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
     pub const PULL_OFFSET_MOVED: i32 = 21;
     pub const QUERY_NOT_FOUND: i32 = 22;
+    pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
     pub const SUBSCRIPTION_NOT_EXIST: i32 = 24;
     pub const SUBSCRIPTION_NOT_LATEST: i32 = 25;
     pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
@@ -181,6 +183,12 @@ pub(crate) fn is_group_disabled(code: i32, remark: &str) -> bool {
     code == response::NO_PERMISSION && remark.starts_with(GROUP_DISABLED)
 }
 
+/// Whether a broker filters by tags only (`PullMessageProcessor.java`, `ClientManageProcessor.java`).
+pub(crate) fn is_filter_disabled(code: i32, remark: &str) -> bool {
+    code == response::SYSTEM_ERROR
+        && remark.contains("does not support consumer to filter message by")
+}
+
 /// The right that a request takes, in the words of the brokers' own rules.
 pub(crate) fn right(request_code: i32) -> &'static str {
     match request_code {
@@ -190,6 +198,7 @@ pub(crate) fn right(request_code: i32) -> &'static str {
         request::PULL_MESSAGE
         | request::HEART_BEAT
         | request::UPDATE_CONSUMER_OFFSET
+        | request::CHECK_CLIENT_CONFIG
         | request::LOCK_BATCH_MQ
         | request::UNLOCK_BATCH_MQ => "SUB on the topic and on the group",
         request::QUERY_CONSUMER_OFFSET => "SUB on the topic and on the group (5.x: or GET)",

@@ -5,14 +5,18 @@ mod committed;
 mod give_back;
 mod goodbye;
 mod group;
+mod handover;
 mod inbox;
+mod local;
 mod lock;
 mod offset;
 mod pull;
 mod rebalance;
+mod source;
+mod start;
 mod window;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -23,10 +27,12 @@ use crate::{
     message::ReceivedMessage,
     producer::check_name,
     route::MessageQueue,
+    subscription::{self, Filter, SubscriptionData},
 };
 pub(crate) use group::Group;
 use group::GroupHandle;
 use inbox::Inbox;
+use local::LocalOffsets;
 
 /// `%RETRY%` and the group make a topic name of at most 127 bytes.
 const MAX_GROUP_BYTES: usize = 120;
@@ -35,8 +41,8 @@ const MAX_GROUP_BYTES: usize = 120;
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct ConsumerOptions {
-    /// `*`, or tags separated by `||`. Default `*`.
-    pub tags: String,
+    /// Which messages. Default all.
+    pub filter: Filter,
     /// Fetching pauses while more messages than this are fetched and not yet acked. Default 1024.
     pub max_outstanding: usize,
     /// The same for their bodies' bytes. Default 64 MiB.
@@ -45,15 +51,29 @@ pub struct ConsumerOptions {
     /// client, and when the queue is to go to another member, the lock is kept until everything that was handed out is acked or given back. All members of
     /// the group must read the topic so. What the group gave back is read without locks. Default false.
     pub ordered: bool,
+    /// Every member reads every queue, for itself. All members of the group must. Default none.
+    pub broadcast: Option<Broadcast>,
+}
+
+/// How a member of a broadcast knows where it stopped: brokers keep no offsets of a broadcast. Nothing goes back to the group: a message that is given back
+/// is kept by the consumer and handed out again.
+#[derive(Clone, Debug, Default)]
+pub struct Broadcast {
+    /// Where this member's offsets are kept, for this consumer alone: written every 500 ms while they change and by [`Consumer::close`], and read by the next
+    /// consumer that names it. The format is that of the Java client's `offsets.json`. `None`: they end with the consumer.
+    ///
+    /// A queue without an offset is read from its end on. So what is sent before the first assignment ([`Consumer::ready`]) may be missed.
+    pub offsets_file: Option<PathBuf>,
 }
 
 impl Default for ConsumerOptions {
     fn default() -> Self {
         ConsumerOptions {
-            tags: "*".to_owned(),
+            filter: Filter::default(),
             max_outstanding: 1024,
             max_outstanding_bytes: 64 << 20,
             ordered: false,
+            broadcast: None,
         }
     }
 }
@@ -97,7 +117,8 @@ impl Consumer {
     /// Joins the group. One client can read a topic once for each group.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for names that no broker takes or a second consumer of the same topic and group,
+    /// [`ErrorKind::InvalidInput`] for names that no broker takes, a second consumer of the same topic and group, an expression that a broker cannot read, a
+    /// broadcast in order, or a file of offsets that cannot be read; [`ErrorKind::Unsupported`] for an SQL92 expression and a broker that filters by tags only;
     /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::Unavailable`] or the refusal when no broker takes the heartbeat.
     ///
     /// # Cancellation
@@ -110,9 +131,22 @@ impl Consumer {
     ) -> Result<Consumer> {
         check_name("topic", topic, 127)?;
         check_name("consumer group", group, MAX_GROUP_BYTES)?;
+        if options.ordered && options.broadcast.is_some() {
+            let why = "a broadcast is not read in order: no member locks a queue";
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
+        let local = match &options.broadcast {
+            Some(broadcast) => {
+                let offsets = LocalOffsets::open(broadcast.offsets_file.clone()).await?;
+                Some(Arc::new(offsets))
+            }
+            None => None,
+        };
         let entry = client.topic(topic).await?;
+        let data = SubscriptionData::new(&entry.topic, &options.filter);
+        subscription::check(client, group, &entry, &data).await?;
         let handle = GroupHandle::join(client, group);
-        let inbox = handle.add(entry, options)?;
+        let inbox = handle.add(entry, options, local)?;
         let consumer = Consumer {
             group: handle,
             inbox,
@@ -146,7 +180,7 @@ impl Consumer {
         self.inbox.receive(max, until).await
     }
 
-    /// Marks a message as handled. Offsets are committed every 500 ms, when the queue goes to another member, and by [`Self::close`].
+    /// Marks a message as handled. Offsets are committed every 500 ms (in order: 100 ms after an ack), when the queue goes to another member, and by [`Self::close`].
     ///
     /// # Errors
     /// [`ErrorKind::Stale`] when the token is not outstanding here: acked before, or its queue went to another member.
@@ -155,7 +189,7 @@ impl Consumer {
     }
 
     /// Gives a message back, to be delivered to the group again after about `delay`: the nearest of the brokers' [delays](crate::DelayLevel).
-    /// The broker moves it to the group's dead-letter topic when its attempts are used up. When the broker cannot take it, this
+    /// The broker moves it to the group's dead-letter topic when its attempts are used up. When the broker cannot take it, and in a broadcast, this
     /// consumer keeps it and hands it out again.
     ///
     /// # Errors
@@ -176,7 +210,7 @@ impl Consumer {
     }
 
     /// Waits until the first assignment is in force: every queue's first offset is known, and fetching goes on. A topic without queues
-    /// (sealed) has nothing to assign. At most 30 s.
+    /// (sealed) has nothing to assign. Queues that another member still holds locked are not waited for. At most 30 s.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] or what stood in the way last; [`ErrorKind::Closed`].
@@ -220,7 +254,8 @@ impl Consumer {
         self.group.group().unreadable(self.topic())
     }
 
-    /// Stops fetching, commits what was acked, and leaves the group. What was handed out and not acked is delivered again to others.
+    /// Stops fetching, commits what was acked, and leaves the group. What was handed out and not acked is delivered again to others: in order, and out of a
+    /// queue that is locked, once the lock has run out (a minute); queues of which nothing is outstanding are unlocked.
     /// The next call commits what this one could not, and nothing else.
     ///
     /// # Errors

@@ -108,6 +108,14 @@ impl Error {
                     "{operation} was refused: the group itself may not consume, its consumeEnable is false ({remark})"
                 )
             }
+            None if codes::is_filter_disabled(code, remark) => {
+                format!(
+                    "{operation} was refused: the broker filters by tags only, unless enablePropertyFilter=true is set in its configuration and it is started anew ({remark})"
+                )
+            }
+            None if code == response::SUBSCRIPTION_PARSE_FAILED => {
+                format!("{operation} was refused: the broker cannot read the expression ({remark})")
+            }
             None => format!("{operation} was refused with code {code}: {remark}"),
         };
         let mut error = Error::new(kind_of(code, remark), words);
@@ -224,6 +232,8 @@ impl StdError for Error {
 fn kind_of(code: i32, remark: &str) -> ErrorKind {
     match code {
         _ if codes::denial(code, remark).is_some() => ErrorKind::PermissionDenied,
+        _ if codes::is_filter_disabled(code, remark) => ErrorKind::Unsupported,
+        response::SUBSCRIPTION_PARSE_FAILED => ErrorKind::InvalidInput,
         response::SYSTEM_BUSY | response::FLOW_CONTROL => ErrorKind::Throttled,
         response::REQUEST_CODE_NOT_SUPPORTED | response::VERSION_NOT_SUPPORTED => {
             ErrorKind::Unsupported

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     frame::Request,
     message::RETRY_PREFIX,
+    subscription::{Filter, SubscriptionData},
     together::together,
     transaction::{Checks, TransactionChecker},
 };
@@ -45,66 +46,10 @@ type ProducerKey = (Arc<str>, Arc<str>);
 #[derive(Debug)]
 struct Group {
     topics: BTreeMap<Arc<str>, (Arc<TopicEntry>, SubscriptionData)>,
-    retry: SubscriptionData,
+    /// None of a group whose members all read everything.
+    retry: Option<SubscriptionData>,
     /// The group's members, or this client's connections, changed.
     changed: Arc<Notify>,
-}
-
-/// `SubscriptionData.java`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SubscriptionData {
-    pub(crate) class_filter_mode: bool,
-    pub(crate) topic: Arc<str>,
-    pub(crate) sub_string: String,
-    pub(crate) tags_set: Vec<String>,
-    /// Java's `String.hashCode` of the tags: what the broker compares first.
-    pub(crate) code_set: Vec<i32>,
-    pub(crate) sub_version: u64,
-    pub(crate) expression_type: &'static str,
-}
-
-impl SubscriptionData {
-    /// `tags`: `*`, or tags separated by `||`.
-    pub(crate) fn new(topic: &Arc<str>, tags: &str) -> Self {
-        let tags_set: Vec<String> = if tags.trim() == "*" || tags.trim().is_empty() {
-            Vec::new()
-        } else {
-            tags.split("||")
-                .map(|tag| tag.trim().to_owned())
-                .filter(|tag| !tag.is_empty())
-                .collect()
-        };
-        SubscriptionData {
-            class_filter_mode: false,
-            topic: Arc::clone(topic),
-            sub_string: if tags_set.is_empty() {
-                "*".to_owned()
-            } else {
-                tags_set.join(" || ")
-            },
-            code_set: tags_set.iter().map(|tag| java_hash(tag)).collect(),
-            tags_set,
-            sub_version: now_ms(),
-            expression_type: "TAG",
-        }
-    }
-
-    /// Whether a message with this tag is wanted. The broker compares hashes only.
-    pub(crate) fn wants(&self, tag: Option<&str>) -> bool {
-        self.tags_set.is_empty() || tag.is_some_and(|tag| self.tags_set.iter().any(|t| t == tag))
-    }
-}
-
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(unit.into())
-    })
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 impl Registry {
@@ -152,27 +97,30 @@ impl Registry {
         self.checks.set(group, topic, checker);
     }
 
-    /// Adds a topic to a group; `changed` hears of the group's members.
+    /// Adds a topic to a group; `changed` hears of the group's members. In a `broadcast` every member reads everything, and nothing is given back.
     pub(crate) fn subscribe(
         &self,
         group: &Arc<str>,
         entry: Arc<TopicEntry>,
         data: SubscriptionData,
+        broadcast: bool,
         changed: &Arc<Notify>,
     ) {
         let mut state = self.state();
         let retry: Arc<str> = format!("{RETRY_PREFIX}{group}").into();
+        let retry = (!broadcast).then(|| SubscriptionData::new(&retry, &Filter::default()));
         let group = state
             .groups
             .entry(Arc::clone(group))
             .or_insert_with(|| Group {
                 topics: BTreeMap::new(),
-                retry: SubscriptionData::new(&retry, "*"),
+                retry: retry.clone(),
                 changed: Arc::clone(changed),
             });
         if !Arc::ptr_eq(&group.changed, changed) {
             // Left over from consumers that are just being dropped.
             group.topics.clear();
+            group.retry = retry;
             group.changed = Arc::clone(changed);
         }
         group.topics.insert(Arc::clone(&data.topic), (entry, data));
@@ -248,10 +196,14 @@ impl Registry {
                 ConsumerData {
                     group_name: name,
                     consume_type: "CONSUME_PASSIVELY",
-                    message_model: "CLUSTERING",
+                    message_model: if group.retry.is_some() {
+                        "CLUSTERING"
+                    } else {
+                        "BROADCASTING"
+                    },
                     consume_from_where: "CONSUME_FROM_FIRST_OFFSET",
                     subscription_data_set: (group.topics.values().map(|(_, data)| data))
-                        .chain([&group.retry])
+                        .chain(&group.retry)
                         .collect(),
                     unit_mode: false,
                 }
@@ -419,29 +371,6 @@ mod tests {
 
     use super::*;
     use crate::{client::ClientOptions, test_peer};
-
-    #[test]
-    fn tags_are_hashed_as_java_does() {
-        assert_eq!(java_hash("TagA"), 2_598_919);
-        assert_eq!(java_hash(""), 0);
-        assert_eq!(java_hash("中文"), 646_394);
-        assert_eq!(java_hash("a much longer tag that overflows"), {
-            "a much longer tag that overflows"
-                .bytes()
-                .fold(0i64, |h, b| (h * 31 + i64::from(b)) & 0xffff_ffff) as u32 as i32
-        });
-    }
-
-    #[test]
-    fn subscriptions_want_their_tags_only() {
-        let topic = "t".into();
-        let all = SubscriptionData::new(&topic, "*");
-        assert!(all.wants(None) && all.wants(Some("a")));
-        let some = SubscriptionData::new(&topic, " a||b ");
-        assert_eq!(some.sub_string, "a || b");
-        assert!(some.wants(Some("a")) && some.wants(Some("b")));
-        assert!(!some.wants(None) && !some.wants(Some("c")));
-    }
 
     #[test]
     fn broker_that_is_down_is_warned_of_once_a_minute_and_told_when_it_is_back() {

@@ -22,6 +22,7 @@ mod pool;
 mod producer;
 mod signing;
 mod stream;
+mod subscription;
 #[cfg(test)]
 mod test_peer;
 mod tls;
@@ -30,12 +31,13 @@ mod transaction;
 
 pub use admin::Admin;
 pub use client::{Client, ClientOptions};
-pub use consumer::{Consumer, ConsumerOptions, Delivery, Token, Unreadable};
+pub use consumer::{Broadcast, Consumer, ConsumerOptions, Delivery, Token, Unreadable};
 pub use credentials::{Credentials, CredentialsSource};
 pub use error::{Error, ErrorKind, Persisted, Result};
 pub use frame::{Command, Fields, Request};
 pub use message::{DelayLevel, Message, ReceivedMessage};
 pub use producer::{HalfMessage, Producer, ProducerOptions, SendResult, StoreStatus};
 pub use route::{Broker, BrokerQueues, ClusterInfo, MessageQueue, TopicRoute};
+pub use subscription::Filter;
 pub use tls::{TlsOptions, Trust};
 pub use transaction::{TransactionChecker, TransactionEnd};

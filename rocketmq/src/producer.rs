@@ -18,8 +18,8 @@ use crate::{
     codes::{request, response},
     error::{Error, ErrorKind, Result},
     frame::Request,
-    heartbeat::now_ms,
     message::Message,
+    subscription::now_ms,
 };
 
 /// `Validators.TOPIC_MAX_LENGTH`: 4.9 brokers store the length in one signed byte.

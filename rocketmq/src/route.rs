@@ -50,6 +50,12 @@ impl Broker {
     pub fn master(&self) -> Option<&Arc<str>> {
         self.addresses.get(&0)
     }
+
+    /// The master's address, or while there is none the replica's with the lowest id.
+    #[must_use]
+    pub fn answering(&self) -> Option<&Arc<str>> {
+        self.addresses.values().next()
+    }
 }
 
 /// The queues that one broker has of a topic.
@@ -106,7 +112,13 @@ impl TopicRoute {
     /// The address of the broker's master.
     #[must_use]
     pub fn master(&self, broker: &str) -> Option<&Arc<str>> {
-        self.brokers.iter().find(|b| &*b.name == broker)?.master()
+        self.broker(broker)?.master()
+    }
+
+    /// The broker of this name.
+    #[must_use]
+    pub fn broker(&self, name: &str) -> Option<&Broker> {
+        self.brokers.iter().find(|broker| &*broker.name == name)
     }
 
     /// The masters' addresses.

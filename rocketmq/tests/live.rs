@@ -448,7 +448,7 @@ async fn subscriptions_get_their_tags_only() {
         }
         producer.send(&message("4"), 0, WAIT).await.unwrap();
         let mut options = ConsumerOptions::default();
-        options.tags = "a || b".to_owned();
+        options.filter = crossfade_rocketmq::Filter::Tags("a || b".to_owned());
         let consumer = Consumer::new(&client, &topic, &group, options)
             .await
             .unwrap();

@@ -97,6 +97,7 @@ everywhere! {
         the_fetch_pauses_at_the_outstanding_limit,
         an_ack_lets_a_receive_go_on_that_waits_at_the_limit,
         tags_filter_and_the_offset_passes_the_rest,
+        an_sql_expression_filters_and_the_offset_passes_the_rest,
         a_dropped_receive_loses_nothing,
         two_groups_get_every_message_each;
     ack: acks_out_of_order_commit_what_is_contiguous,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crossfade::{Message, backend::Subscription};
+use crossfade::{ErrorKind, Message, backend::Subscription};
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -128,6 +128,39 @@ pub(crate) async fn tags_filter_and_the_offset_passes_the_rest(cluster: Cluster)
     receive_nothing(&consumer).await;
     ack_all(&consumer, &all).await;
     cluster.drained(&topic, &group, &settings).await;
+}
+
+pub(crate) async fn an_sql_expression_filters_and_the_offset_passes_the_rest(cluster: Cluster) {
+    if !cluster.capability.sql_filter {
+        return;
+    }
+    let (topic, settings) = cluster.topic(2).await;
+    let group = unique("group");
+    let producer = cluster.producer(&topic).await;
+    for price in 0..6u64 {
+        let message = Message::new(price.to_string()).with_property("price", price.to_string());
+        send(&producer, &message, price).await.unwrap();
+    }
+    let client = cluster.client(&unique("consumer")).await;
+    let subscription =
+        |expression: &str| Subscription::new(topic.as_str(), group.as_str()).with_sql(expression);
+    let consumer = match client.consumer(&subscription("price >= 4")).await {
+        Ok(consumer) => consumer,
+        // A broker may have it switched off, and says what to do.
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            assert!(error.message().contains("enablePropertyFilter"), "{error}");
+            return skip(&format!("an SQL92 filter: {error}"));
+        }
+        Err(error) => panic!("{error:?}"),
+    };
+    let all = receive(&consumer, 2).await;
+    assert_eq!(numbers(&all), [4, 5]);
+    receive_nothing(&consumer).await;
+    ack_all(&consumer, &all).await;
+    cluster.drained(&topic, &group, &settings).await;
+    consumer.close().await.unwrap();
+    let refused = client.consumer(&subscription("price >=")).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
 
 pub(crate) async fn a_dropped_receive_loses_nothing(cluster: Cluster) {

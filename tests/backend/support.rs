@@ -94,7 +94,7 @@ pub(crate) fn embedded_and_slow() -> Cluster {
 /// The live cluster whose address `variable` holds.
 pub(crate) async fn live(variable: &str) -> Option<Cluster> {
     let Some(address) = std::env::var(variable).ok().filter(|text| !text.is_empty()) else {
-        skip(variable);
+        skip(&format!("backend on rocketmq: no broker ({variable})"));
         return None;
     };
     let backend = registry::open(&address, &unique("admin"))
@@ -109,14 +109,15 @@ pub(crate) async fn live(variable: &str) -> Option<Cluster> {
     })
 }
 
-fn skip(variable: &str) {
+/// Says what is missing, once; fails where nothing may be.
+pub(crate) fn skip(why: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let line = format!("skipped: backend on rocketmq: no broker ({variable})");
+    let line = format!("skipped: {why}");
     assert!(
         !std::env::var("CROSSFADE_TEST_NO_SKIP").is_ok_and(|value| value == "1"),
         "{line}"
     );
-    if SAID.lock().unwrap().insert(variable.into()) {
+    if SAID.lock().unwrap().insert(why.into()) {
         // Past the capture of passing tests' output. The line end before it closes libtest's own line.
         let _ = writeln!(std::io::stderr(), "\n{line}");
     }

@@ -17,6 +17,10 @@ pub(super) async fn nack(
     delay: Duration,
 ) -> Result<()> {
     let held = inbox.outstanding(token)?;
+    if inbox.is_broadcast() {
+        inbox.keep(token, Instant::now() + delay);
+        return Ok(());
+    }
     if let Err(error) = send_back(group, &held, DelayLevel::nearest(delay)).await {
         tracing::warn!(group = %group.name, queue = %held.queue.queue, offset = held.message.offset, %error,
             "the broker did not take a message back: it is kept here");

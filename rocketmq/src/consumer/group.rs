@@ -6,22 +6,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::AbortHandle, time::Instant};
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     ConsumerOptions, Unreadable,
     goodbye::Goodbye,
     inbox::{Held, Inbox},
-    lock::{self, QueueLock},
-    offset::{ProcessQueue, Start, commit_all},
+    local::LocalOffsets,
+    lock,
+    offset::{ProcessQueue, commit_all},
     pull, rebalance,
+    start::Start,
 };
 use crate::{
     client::{Client, TopicEntry},
     error::{Error, ErrorKind, Result},
-    heartbeat::SubscriptionData,
     message::RETRY_PREFIX,
     route::MessageQueue,
+    subscription::SubscriptionData,
 };
 
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
@@ -55,11 +57,11 @@ pub(super) struct Signals {
 }
 
 #[derive(Default)]
-struct State {
-    inboxes: BTreeMap<Arc<str>, Arc<Inbox>>,
-    queues: BTreeMap<MessageQueue, Arc<ProcessQueue>>,
+pub(super) struct State {
+    pub(super) inboxes: BTreeMap<Arc<str>, Arc<Inbox>>,
+    pub(super) queues: BTreeMap<MessageQueue, Arc<ProcessQueue>>,
     /// Locked queues that go to others once what was handed out of them is acked.
-    leaving: Vec<Arc<ProcessQueue>>,
+    pub(super) leaving: Vec<Arc<ProcessQueue>>,
     /// Where queues start whose offset the broker moved.
     moved: HashMap<MessageQueue, u64>,
 }
@@ -126,11 +128,21 @@ impl GroupHandle {
         &self,
         entry: Arc<TopicEntry>,
         options: ConsumerOptions,
+        local: Option<Arc<LocalOffsets>>,
     ) -> Result<Arc<Inbox>> {
         let group = &self.group;
         let topic = Arc::clone(&entry.topic);
-        let inbox = Arc::new(Inbox::new(entry, options, Arc::clone(&group.signals)));
+        let signals = Arc::clone(&group.signals);
+        let inbox = Arc::new(Inbox::new(entry, options, local, signals));
         let mut state = group.state();
+        let alike = |other: &Arc<Inbox>| other.is_broadcast() == inbox.is_broadcast();
+        if !state.inboxes.values().all(alike) {
+            let why = format!(
+                "either all topics of group {} are broadcast or none",
+                group.name
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
         if state.inboxes.contains_key(&topic) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -146,6 +158,7 @@ impl GroupHandle {
             &group.name,
             Arc::clone(&inbox.entry),
             inbox.subscription.clone(),
+            inbox.is_broadcast(),
             &group.changed,
         );
         Ok(inbox)
@@ -161,12 +174,14 @@ impl GroupHandle {
         }
         let last = group.remove(inbox);
         let revoked = group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
+        inbox.forget_ending();
         inbox.set_uncommitted(revoked.clone());
         let mut goodbye = Goodbye::new(group, inbox, last);
         let committed = commit_all(&group.client, &group.name, revoked.iter().cloned()).await;
         if committed.is_ok() {
             inbox.set_uncommitted(Vec::new());
         }
+        let committed = committed.and(inbox.save().await);
         // Where something is outstanding, its handler may go on: the lock runs out, as after a crash.
         let mut idle = revoked;
         idle.retain(|queue| !queue.is_abandoned());
@@ -197,7 +212,7 @@ impl Drop for GroupHandle {
 }
 
 impl Group {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -227,7 +242,7 @@ impl Group {
             }
         }
         inbox.set_uncommitted(left);
-        result
+        result.and(inbox.save().await)
     }
 
     /// Queues of the topic.
@@ -249,123 +264,15 @@ impl Group {
             .collect()
     }
 
-    /// Takes queues away from this member at once and returns them, to be committed.
-    pub(super) fn revoke(&self, which: impl Fn(&ProcessQueue) -> bool) -> Vec<Arc<ProcessQueue>> {
-        let mut state = self.state();
-        let mut revoked = Vec::new();
-        let mut stays = |queue: &Arc<ProcessQueue>| {
-            let stays = !which(queue);
-            if !stays {
-                queue.revoke();
-                revoked.push(Arc::clone(queue));
-            }
-            stays
-        };
-        state.queues.retain(|_, queue| stays(queue));
-        state.leaving.retain(stays);
-        self.forget(state, !revoked.is_empty());
-        revoked
-    }
-
-    /// Takes queues away from this member: those that are not locked at once, and returns them, to be committed. Locked ones are committed and
-    /// unlocked once what was handed out of them is acked.
-    pub(super) fn hand_over(
-        &self,
-        which: impl Fn(&ProcessQueue) -> bool,
-    ) -> Vec<Arc<ProcessQueue>> {
-        let mut state = self.state();
-        let mut taken = Vec::new();
-        state.queues.retain(|_, queue| {
-            let stays = !which(queue);
-            if !stays {
-                taken.push(Arc::clone(queue));
-            }
-            stays
-        });
-        let any = !taken.is_empty();
-        let (leaving, revoked): (Vec<_>, Vec<_>) =
-            taken.into_iter().partition(|queue| queue.lock.is_some());
-        leaving.iter().for_each(|queue| queue.leave());
-        revoked.iter().for_each(|queue| queue.revoke());
-        if !leaving.is_empty() {
-            self.signals.acked.notify_one();
-        }
-        state.leaving.extend(leaving);
-        self.forget(state, any);
-        revoked
-    }
-
-    /// Drops what came from queues that have just been taken away, if `any` were.
-    fn forget(&self, state: MutexGuard<'_, State>, any: bool) {
-        let inboxes: Vec<_> = state.inboxes.values().cloned().collect();
-        drop(state);
-        if any {
-            for inbox in inboxes {
-                inbox.forget_ending();
-            }
-            self.signals.room.notify_waiters();
-        }
-    }
-
-    /// The queues that this member has locks of and is not about to unlock.
-    pub(super) fn locked(&self) -> Vec<Arc<ProcessQueue>> {
-        let state = self.state();
-        let queues = state.queues.values().chain(&state.leaving);
-        let locked = queues.filter(|queue| queue.lock.is_some() && !queue.is_claimed());
-        locked.cloned().collect()
-    }
-
-    /// Whether the queue is still to be unlocked by this member.
-    pub(super) fn is_leaving(&self, queue: &MessageQueue) -> bool {
-        let state = self.state();
-        let mut leaving = state.leaving.iter();
-        leaving.any(|process| process.queue == *queue)
-    }
-
-    /// Queues to be unlocked of which nothing is outstanding any more, for one caller at a time.
-    pub(super) fn claim_idle(&self) -> Vec<Arc<ProcessQueue>> {
-        let state = self.state();
-        let leaving = state.leaving.iter();
-        let idle = leaving.filter(|queue| {
-            let inbox = state.inboxes.get(&queue.queue.topic);
-            inbox.is_none_or(|inbox| !inbox.has_outstanding(queue)) && queue.claim()
-        });
-        idle.cloned().collect()
-    }
-
-    /// Ends what [`Self::claim_idle`] began; not `done`: it is to be tried again.
-    pub(super) fn set_released(&self, queues: &[Arc<ProcessQueue>], done: bool) {
-        let mut state = self.state();
-        for queue in queues {
-            if done {
-                queue.revoke();
-            } else {
-                queue.unclaim();
-            }
-        }
-        state.leaving.retain(|queue| !queue.is_revoked());
-    }
-
-    /// Revokes the queues of topics that nobody here reads.
-    pub(super) fn revoke_unread(&self) {
-        let topics: Vec<_> = self.state().inboxes.keys().cloned().collect();
-        self.revoke(|queue| {
-            let topic = &queue.queue.topic;
-            *topic != self.retry_topic && !topics.contains(topic)
-        });
-    }
-
-    /// Begins to fetch a queue; `lock` is when the request was sent that locked it.
+    /// Begins to fetch a queue.
     pub(super) fn assign(
         self: &Arc<Self>,
         queue: MessageQueue,
         entry: Arc<TopicEntry>,
         subscription: SubscriptionData,
         start: Start,
-        lock: Option<Instant>,
     ) {
-        let lock = lock.map(QueueLock::new);
-        let process = Arc::new(ProcessQueue::new(queue.clone(), entry, start, lock));
+        let process = Arc::new(ProcessQueue::new(queue.clone(), entry, start));
         let fetch = pull::run(Arc::downgrade(self), Arc::clone(&process), subscription);
         let mut state = self.state();
         process.set_fetching(tokio::spawn(fetch).abort_handle());
@@ -459,5 +366,10 @@ async fn commit(group: Arc<Group>) {
         // Reported where it fails; the next round tries again.
         let _ = commit_all(&group.client, &group.name, queues).await;
         lock::release(&group).await;
+        for inbox in group.inboxes() {
+            if let Err(error) = inbox.save().await {
+                tracing::warn!(group = %group.name, topic = %inbox.topic(), %error, "offsets were not saved");
+            }
+        }
     }
 }

@@ -13,18 +13,22 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ConsumerOptions, Delivery, Token, group::Signals, offset::ProcessQueue};
+use super::{
+    ConsumerOptions, Delivery, Token, group::Signals, local::LocalOffsets, offset::ProcessQueue,
+};
 use crate::{
     client::TopicEntry,
     error::{Error, ErrorKind, Result},
-    heartbeat::SubscriptionData,
     message::ReceivedMessage,
+    subscription::SubscriptionData,
 };
 
 pub(super) struct Inbox {
     pub(super) entry: Arc<TopicEntry>,
     pub(super) subscription: SubscriptionData,
     options: ConsumerOptions,
+    /// Of a broadcast.
+    local: Option<Arc<LocalOffsets>>,
     state: Mutex<State>,
     arrived: Notify,
     /// The group's.
@@ -65,12 +69,14 @@ impl Inbox {
     pub(super) fn new(
         entry: Arc<TopicEntry>,
         options: ConsumerOptions,
+        local: Option<Arc<LocalOffsets>>,
         signals: Arc<Signals>,
     ) -> Inbox {
         Inbox {
-            subscription: SubscriptionData::new(&entry.topic, &options.tags),
+            subscription: SubscriptionData::new(&entry.topic, &options.filter),
             entry,
             options,
+            local,
             state: Mutex::default(),
             arrived: Notify::new(),
             signals,
@@ -92,6 +98,25 @@ impl Inbox {
 
     pub(super) fn is_ordered(&self) -> bool {
         self.options.ordered
+    }
+
+    pub(super) fn is_broadcast(&self) -> bool {
+        self.local.is_some()
+    }
+
+    pub(super) fn local(&self) -> Option<&Arc<LocalOffsets>> {
+        self.local.as_ref()
+    }
+
+    /// Writes the offsets of a broadcast that has a file.
+    ///
+    /// # Errors
+    /// As [`LocalOffsets::save`].
+    pub(super) async fn save(&self) -> Result<()> {
+        match &self.local {
+            Some(local) => local.save().await,
+            None => Ok(()),
+        }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -339,7 +364,7 @@ mod tests {
 
     fn inbox(topic: &str) -> Inbox {
         let entry = Arc::new(TopicEntry::new(topic.into()));
-        Inbox::new(entry, ConsumerOptions::default(), Arc::default())
+        Inbox::new(entry, ConsumerOptions::default(), None, Arc::default())
     }
 
     #[test]

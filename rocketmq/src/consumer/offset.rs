@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -13,13 +13,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Unreadable, lock::QueueLock, window::Window};
+use super::{
+    Unreadable, local::LocalOffsets, lock::QueueLock, source::Source, start::Start, window::Window,
+};
 use crate::{
     client::{Client, TopicEntry},
     codes::{request, response},
     error::{Error, ErrorKind, Result},
     frame::Request,
-    route::MessageQueue,
+    route::{Broker, MessageQueue},
 };
 
 pub(super) struct ProcessQueue {
@@ -28,6 +30,10 @@ pub(super) struct ProcessQueue {
     pub(super) entry: Arc<TopicEntry>,
     /// For a topic that is read in order.
     pub(super) lock: Option<QueueLock>,
+    /// For a broadcast.
+    local: Option<Arc<LocalOffsets>>,
+    /// The id of the replica that is to be asked next; the master is 0.
+    suggested: AtomicU64,
     window: Mutex<Window>,
     /// Nothing more is handed out; what was handed out may still be acked.
     leaving: AtomicBool,
@@ -46,6 +52,8 @@ pub(super) struct ProcessQueue {
 /// What the broker should have.
 struct Committed {
     offset: Option<u64>,
+    /// Who was told last: a replica does not pass it on to its master.
+    address: Option<Arc<str>>,
     /// Nothing was committed since the queue was assigned.
     untouched: bool,
     /// How often the broker is still to be asked whether it has it.
@@ -57,16 +65,13 @@ struct Committed {
 const CHECKS: u8 = 2;
 
 impl ProcessQueue {
-    pub(super) fn new(
-        queue: MessageQueue,
-        entry: Arc<TopicEntry>,
-        start: Start,
-        lock: Option<QueueLock>,
-    ) -> Self {
+    pub(super) fn new(queue: MessageQueue, entry: Arc<TopicEntry>, start: Start) -> Self {
         ProcessQueue {
             queue,
             entry,
-            lock,
+            lock: start.locked.map(QueueLock::new),
+            local: start.local,
+            suggested: AtomicU64::new(0),
             window: Mutex::new(Window::new(start.offset)),
             leaving: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
@@ -74,6 +79,7 @@ impl ProcessQueue {
             releasing: AtomicBool::new(false),
             committed: tokio::sync::Mutex::new(Committed {
                 offset: start.committed,
+                address: None,
                 untouched: true,
                 checks: 0,
             }),
@@ -184,6 +190,35 @@ impl ProcessQueue {
             })
     }
 
+    /// The master, or while there is none a replica: for what both can answer.
+    fn answering(&self) -> Result<Arc<str>> {
+        let routed = self.entry.routed();
+        let broker = routed.route.broker(&self.queue.broker);
+        let address = broker.and_then(Broker::answering).cloned();
+        address.ok_or_else(|| {
+            let why = format!("the route does not name broker {}", self.queue.broker);
+            Error::new(ErrorKind::Unavailable, why)
+        })
+    }
+
+    /// Whom to pull from.
+    pub(super) fn source(&self) -> Result<Source> {
+        let routed = self.entry.routed();
+        let broker = routed.route.broker(&self.queue.broker);
+        let suggested = self.suggested.load(Ordering::Relaxed);
+        broker
+            .and_then(|broker| Source::choose(broker, suggested))
+            .ok_or_else(|| {
+                let why = format!("the route does not name broker {}", self.queue.broker);
+                Error::new(ErrorKind::Unavailable, why)
+            })
+    }
+
+    /// Asks this one next.
+    pub(super) fn suggest(&self, broker_id: u64) {
+        self.suggested.store(broker_id, Ordering::Relaxed);
+    }
+
     /// Commits what is acked, if the broker does not have it yet.
     ///
     /// # Errors
@@ -196,21 +231,31 @@ impl ProcessQueue {
             return Err(Error::new(ErrorKind::Stale, why));
         }
         let offset = self.window().committable();
-        if committed.offset != Some(offset) {
-            self.update(client, group, offset).await?;
+        if let Some(local) = &self.local {
+            local.set(&self.queue, offset);
+            return Ok(());
+        }
+        let address = self.answering()?;
+        let told = committed
+            .address
+            .as_ref()
+            .is_none_or(|told| *told == address);
+        if committed.offset != Some(offset) || !told {
+            self.update(client, group, offset, &address).await?;
             committed.offset = Some(offset);
+            committed.address = Some(Arc::clone(&address));
             if std::mem::take(&mut committed.untouched) {
                 committed.checks = CHECKS;
             }
         }
         if committed.checks > 0 {
-            let have = query(client, group, &self.queue, &self.master()?).await?;
+            let have = query(client, group, &self.queue, &address).await?;
             // Another member that has the queue by now may have gone further.
             if have.is_some_and(|have| have >= offset) {
                 committed.checks -= 1;
             } else {
                 committed.checks = CHECKS;
-                self.update(client, group, offset).await?;
+                self.update(client, group, offset, &address).await?;
             }
         }
         Ok(())
@@ -219,22 +264,31 @@ impl ProcessQueue {
     /// Commits what was acked before the queue went to others, unless they have gone further since.
     pub(super) async fn commit_late(&self, client: &Client, group: &str) -> Result<()> {
         let offset = self.window().committable();
-        let have = query(client, group, &self.queue, &self.master()?).await?;
+        if self.local.is_some() {
+            return Ok(());
+        }
+        let address = self.answering()?;
+        let have = query(client, group, &self.queue, &address).await?;
         if have.is_some_and(|have| have >= offset) {
             return Ok(());
         }
-        self.update(client, group, offset).await
+        self.update(client, group, offset, &address).await
     }
 
-    async fn update(&self, client: &Client, group: &str, offset: u64) -> Result<()> {
+    async fn update(
+        &self,
+        client: &Client,
+        group: &str,
+        offset: u64,
+        address: &Arc<str>,
+    ) -> Result<()> {
         let request = Request::new(request::UPDATE_CONSUMER_OFFSET)
             .text("consumerGroup", group)
             .text("topic", &self.queue.topic)
             .field("queueId", self.queue.queue)
             .field("commitOffset", offset);
-        client
-            .call(&self.master()?, "the offset commit", request)
-            .await?;
+        let operation = "the offset commit";
+        client.call(address, operation, request).await?;
         Ok(())
     }
 }
@@ -274,44 +328,6 @@ pub(super) async fn commit_all(
         }
     }
     result
-}
-
-/// Where the group goes on in a queue.
-pub(super) struct Start {
-    pub(super) offset: u64,
-    /// What the broker has.
-    pub(super) committed: Option<u64>,
-}
-
-impl Start {
-    /// Nothing is committed, or what is makes no sense.
-    pub(super) fn at(offset: u64) -> Start {
-        let committed = None;
-        Start { offset, committed }
-    }
-}
-
-/// Where the group goes on in a queue.
-pub(super) async fn start(
-    client: &Client,
-    group: &str,
-    queue: &MessageQueue,
-    master: &Arc<str>,
-) -> Result<Start> {
-    if let Some(offset) = query(client, group, queue, master).await? {
-        let committed = Some(offset);
-        return Ok(Start { offset, committed });
-    }
-    // A new group starts at the first message kept.
-    let request = Request::new(request::GET_MIN_OFFSET)
-        .text("topic", &queue.topic)
-        .field("queueId", queue.queue);
-    match client.call(master, "the first offset", request).await {
-        Ok(answer) => Ok(Start::at(answer.fields.number("offset")?)),
-        // Whoever may only read may not ask this on 5.x. The first pull is told where the messages begin.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Start::at(0)),
-        Err(error) => Err(error),
-    }
 }
 
 /// The committed offset, if there is one.

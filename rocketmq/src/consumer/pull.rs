@@ -8,11 +8,11 @@ use std::{
 use super::{Group, Unreadable, give_back, group::Delivered, inbox::Held, offset::ProcessQueue};
 use crate::{
     codes::{pull_flag, request, response},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     frame::{Command, Request},
-    heartbeat::SubscriptionData,
     message,
     producer::is_illegal_queue,
+    subscription::SubscriptionData,
 };
 
 /// Brokers give out no more at a time (`maxTransferCountOnMessageInMemory`'s default).
@@ -58,7 +58,13 @@ async fn pull(
     subscription: &SubscriptionData,
 ) -> Result<()> {
     let next = queue.window().next();
-    let master = queue.master()?;
+    let source = queue.source()?;
+    // A replica that is not to be read from says "nothing wanted here" with an offset behind what it kept back: it is asked for everything, so that it never
+    // has a right to say so, and tags are looked at here.
+    let wanted = match source.replica && subscription.is_by_tags() {
+        true => "*",
+        false => &subscription.sub_string,
+    };
     // The subscription comes along, so that a broker that has not heard the heartbeat yet can filter too.
     let request = Request::with_capacity(request::PULL_MESSAGE, 11, 256)
         .text("consumerGroup", &group.name)
@@ -69,20 +75,33 @@ async fn pull(
         .field("sysFlag", pull_flag::SUSPEND | pull_flag::SUBSCRIPTION)
         .text("commitOffset", "0")
         .field("suspendTimeoutMillis", SUSPEND.as_millis())
-        .text("subscription", &subscription.sub_string)
+        .text("subscription", wanted)
         .field("subVersion", subscription.sub_version)
         .text("expressionType", subscription.expression_type);
     let timeout = SUSPEND + LATE + group.client.options().request_timeout;
-    let answer = group.client.invoke(&master, request, timeout).await?;
+    let asked = group.client.invoke(&source.address, request, timeout).await;
+    let answer = match asked {
+        Ok(answer) => answer,
+        Err(error) => {
+            queue.suggest(0);
+            return Err(error);
+        }
+    };
+    let suggested = answer.fields.number("suggestWhichBrokerId");
+    queue.suggest(suggested.unwrap_or(0));
     match answer.code {
         response::SUCCESS => found(group, queue, subscription, answer).await,
         response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => {
             queue.set_unreadable(None);
-            queue
-                .window()
-                .skip_to(answer.fields.number("nextBeginOffset")?);
+            if !source.replica {
+                let next = answer.fields.number("nextBeginOffset")?;
+                queue.window().skip_to(next);
+            } else if answer.code == response::PULL_RETRY_IMMEDIATELY && queue.source()? == source {
+                return Err(nothing_from(&source.address));
+            }
             Ok(())
         }
+        response::PULL_OFFSET_MOVED if source.replica => Err(nothing_from(&source.address)),
         response::PULL_OFFSET_MOVED => {
             // Messages were deleted, or the queue is another one under the same name.
             let start: u64 = answer.fields.number("nextBeginOffset")?;
@@ -113,9 +132,15 @@ async fn pull(
                 answer.remark.as_deref(),
             )
             .with_right(request::PULL_MESSAGE)
-            .with_address(&master))
+            .with_address(&source.address))
         }
     }
+}
+
+/// A replica that cannot go on where its master stopped.
+fn nothing_from(replica: &Arc<str>) -> Error {
+    let why = "a replica gives nothing out: it is behind its master, cannot filter so, or is not to be read from (slaveReadEnable=true allows it); the queue waits for the master";
+    Error::new(ErrorKind::Unavailable, why).with_address(replica)
 }
 
 async fn found(

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 
 use super::{
     Group, allocate,
+    inbox::Inbox,
     lock::{self, Acquired},
-    offset::{self, Start, commit_all},
+    offset::commit_all,
+    start::{self, Start},
 };
 use crate::{
     client::TopicEntry,
@@ -19,8 +21,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     fastjson,
     frame::Request,
-    heartbeat::{self, SubscriptionData},
-    route::{MessageQueue, TopicRoute},
+    heartbeat,
+    route::{Broker, MessageQueue, TopicRoute},
+    subscription::{Filter, SubscriptionData},
 };
 
 /// How often members and routes are looked at when nobody says that they changed.
@@ -59,7 +62,7 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
         if inbox.is_closed() {
             continue;
         }
-        match assign(group, &inbox.entry, &inbox.subscription, inbox.is_ordered()).await {
+        match assign(group, &inbox.entry, &inbox.subscription, Some(&inbox)).await {
             Ok((queues, waiting)) => {
                 let before = seen.insert(Arc::clone(inbox.topic()), queues);
                 if waiting {
@@ -88,27 +91,31 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
 
 /// The brokers make the retry topic when they first hear of the group.
 async fn assign_retry(group: &Arc<Group>) -> Result<()> {
-    if group.inboxes().is_empty() {
+    let inboxes = group.inboxes();
+    if inboxes.is_empty() || inboxes.iter().any(|inbox| inbox.is_broadcast()) {
         return Ok(());
     }
     let entry = group.client.topic(&group.retry_topic).await?;
-    let subscription = SubscriptionData::new(&group.retry_topic, "*");
-    assign(group, &entry, &subscription, false).await?;
+    let subscription = SubscriptionData::new(&group.retry_topic, &Filter::default());
+    assign(group, &entry, &subscription, None).await?;
     Ok(())
 }
 
-/// Brings one topic's assignment in line; returns how many queues the topic has, and whether others still hold some of this member's.
+/// Brings one topic's assignment in line; returns how many queues the topic has, and whether others still hold some of this member's. The group's
+/// retry topic has no inbox.
 async fn assign(
     group: &Arc<Group>,
     entry: &Arc<TopicEntry>,
     subscription: &SubscriptionData,
-    ordered: bool,
+    inbox: Option<&Arc<Inbox>>,
 ) -> Result<(usize, bool)> {
     let routed = group.client.refresh(entry, Instant::now()).await?;
     let queues = routed.route.readable(&entry.topic);
     let mut mine = BTreeSet::new();
     let mut others = false;
-    if !queues.is_empty() {
+    if inbox.is_some_and(|inbox| inbox.is_broadcast()) {
+        mine.extend(queues.iter().cloned());
+    } else if !queues.is_empty() {
         let members = members(group, entry).await?;
         others = members.len() > 1;
         let part = allocate::averagely(&queues, &members, group.client.client_id());
@@ -126,10 +133,10 @@ async fn assign(
     if others && !mine.is_empty() {
         tokio::time::sleep(HANDOVER).await;
     }
-    let begun = begin(group, &routed.route, mine, ordered).await;
-    for (queue, start, lock) in begun.queues {
+    let begun = begin(group, &routed.route, mine, inbox).await;
+    for (queue, start) in begun.queues {
         let (entry, subscription) = (Arc::clone(entry), subscription.clone());
-        group.assign(queue, entry, subscription, start, lock);
+        group.assign(queue, entry, subscription, start);
     }
     match begun.failed {
         None => Ok((queues.len(), begun.waiting)),
@@ -139,8 +146,7 @@ async fn assign(
 
 /// Queues that can be fetched now.
 struct Begun {
-    /// With where each begins, and when the request was sent that locked it.
-    queues: Vec<(MessageQueue, Start, Option<Instant>)>,
+    queues: Vec<(MessageQueue, Start)>,
     /// Others are held by other members, or still to be let go by this one.
     waiting: bool,
     failed: Option<Error>,
@@ -151,10 +157,11 @@ async fn begin(
     group: &Group,
     route: &TopicRoute,
     mut wanted: BTreeSet<MessageQueue>,
-    ordered: bool,
+    inbox: Option<&Arc<Inbox>>,
 ) -> Begun {
     let all = wanted.len();
-    let mut acquired = if ordered {
+    let local = inbox.and_then(|inbox| inbox.local());
+    let mut acquired = if inbox.is_some_and(|inbox| inbox.is_ordered()) {
         wanted.retain(|queue| !group.is_leaving(queue));
         let left = wanted.len() < all;
         let mut acquired = lock::acquire(group, route, wanted).await;
@@ -168,12 +175,15 @@ async fn begin(
         waiting: acquired.waiting,
         failed: acquired.failed.take(),
     };
-    for (queue, lock) in acquired.queues {
+    for (queue, locked) in acquired.queues {
         // Only once it is locked: the member before may have committed until then.
-        match start(group, route, &queue).await {
-            Ok(start) => begun.queues.push((queue, start, lock)),
+        match start::find(group, route, &queue, local).await {
+            Ok(mut start) => {
+                start.locked = locked;
+                begun.queues.push((queue, start));
+            }
             Err(error) => {
-                if lock.is_some() {
+                if locked.is_some() {
                     lock::give_up(group, route, &queue).await;
                 }
                 begun.failed = Some(error);
@@ -181,20 +191,6 @@ async fn begin(
         }
     }
     begun
-}
-
-/// Where to begin.
-async fn start(group: &Group, route: &TopicRoute, queue: &MessageQueue) -> Result<Start> {
-    if let Some(start) = group.moved(queue) {
-        return Ok(Start::at(start));
-    }
-    let master = route.master(&queue.broker).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Unavailable,
-            format!("broker {} has no master now", queue.broker),
-        )
-    })?;
-    offset::start(&group.client, &group.name, queue, master).await
 }
 
 /// The group's members, sorted, this one among them.
@@ -207,7 +203,7 @@ async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<String>> {
     let client = &group.client;
     let routed = entry.routed();
     let mut failed = None;
-    for address in routed.route.masters() {
+    for address in routed.route.brokers.iter().filter_map(Broker::answering) {
         let request =
             Request::new(request::GET_CONSUMER_LIST_BY_GROUP).text("consumerGroup", &group.name);
         let answer = match client.call(address, "the list of members", request).await {

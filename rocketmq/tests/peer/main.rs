@@ -1,5 +1,6 @@
 //! Consumers against a server of the tests' own.
 
 mod close;
+mod replica;
 mod server;
 mod unreadable;

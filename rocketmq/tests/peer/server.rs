@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,6 +32,10 @@ pub(crate) struct Server {
     /// Commits get no answer.
     pub(crate) stuck: AtomicBool,
     pub(crate) committed: AtomicI64,
+    /// The route names it as a replica, and no master.
+    pub(crate) is_replica: AtomicBool,
+    /// So many pulls find something and get nothing, as from a replica of 4.9 that is not to be read from: it tells the offset behind what it found.
+    pub(crate) keeps_back: AtomicUsize,
     /// Messages in the brokers' format, from [`FIRST`] on.
     stored: Vec<Bytes>,
     /// Commits and goodbyes, in the order in which they came.
@@ -47,6 +51,8 @@ impl Server {
             takes_commits: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             committed: AtomicI64::new(NOTHING),
+            is_replica: AtomicBool::new(false),
+            keeps_back: AtomicUsize::new(0),
             stored,
             heard: Mutex::default(),
             news: Notify::new(),
@@ -113,11 +119,18 @@ impl Server {
             request::PULL_MESSAGE => {
                 body = self.pulled(command)?.concat();
                 next = FIRST + self.stored.len() as i64;
+                let left = self.keeps_back.load(Ordering::SeqCst);
+                if left > 0 {
+                    self.keeps_back.store(left - 1, Ordering::SeqCst);
+                    body.clear();
+                    code = response::PULL_RETRY_IMMEDIATELY;
+                }
             }
             request::GET_ROUTEINFO_BY_TOPIC => {
                 body = format!(
-                    r#"{{"brokerDatas":[{{"cluster":"c","brokerName":"b","brokerAddrs":{{"0":"{}"}}}}],
+                    r#"{{"brokerDatas":[{{"cluster":"c","brokerName":"b","brokerAddrs":{{"{}":"{}"}}}}],
                     "queueDatas":[{{"brokerName":"b","readQueueNums":1,"writeQueueNums":1,"perm":6}}]}}"#,
+                    u8::from(self.is_replica.load(Ordering::SeqCst)),
                     self.address
                 )
                 .into_bytes();

@@ -41,7 +41,7 @@ fn crc(body: &str) -> u32 {
     crc32fast::hash(body.as_bytes()) & 0x7fff_ffff
 }
 
-fn plain(offset: i64, body: &str) -> Bytes {
+pub(crate) fn plain(offset: i64, body: &str) -> Bytes {
     stored(offset, body, 0, crc(body))
 }
 

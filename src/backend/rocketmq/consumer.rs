@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use crossfade_rocketmq::{Client, Consumer, ConsumerOptions, Delivery, Token};
+use crossfade_rocketmq::{
+    Client, Consumer, ConsumerOptions, Delivery, Filter as ClientFilter, Token,
+};
 
 use super::{error::convert, message::decode, producer::queue_id};
 use crate::{
     BoxFuture,
     backend::{AckToken, BackendConsumer, Filter, Incoming, QueueId, Subscription, Unreadable},
-    error::{Error, ErrorKind, Result},
+    error::{ErrorKind, Result},
 };
 
 #[derive(Debug)]
@@ -22,8 +24,8 @@ impl RocketmqConsumer {
         options.max_outstanding = subscription.outstanding();
         match &subscription.filter {
             Filter::All => {}
-            Filter::Tags(tags) => options.tags.clone_from(tags),
-            Filter::Sql(_) => return Err(unsupported("an SQL92 filter")),
+            Filter::Tags(tags) => options.filter = ClientFilter::Tags(tags.clone()),
+            Filter::Sql(expression) => options.filter = ClientFilter::Sql(expression.clone()),
         }
         options.ordered = subscription.ordered;
         let Subscription { topic, group, .. } = subscription;
@@ -98,10 +100,6 @@ impl BackendConsumer for RocketmqConsumer {
             closed.map_err(|error| convert("leave a group", ErrorKind::Unexpected, error))
         })
     }
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, "join a group", what)
 }
 
 fn incoming(delivery: Delivery) -> Incoming {

@@ -74,7 +74,7 @@ impl Backend for RocketmqBackend {
             seal: true,
             delayed_send: true,
             tags: true,
-            sql_filter: false,
+            sql_filter: true,
             ordered: true,
             batch: true,
             transactions: true,

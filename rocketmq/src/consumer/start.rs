@@ -1,0 +1,92 @@
+//! Where a queue that is new to this member begins.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Group, local::LocalOffsets, offset::query};
+use crate::{
+    codes::request,
+    error::{Error, ErrorKind, Result},
+    frame::Request,
+    route::{Broker, MessageQueue, TopicRoute},
+};
+
+/// Where a queue begins, and what is known of it.
+pub(super) struct Start {
+    /// The first offset to fetch.
+    pub(super) offset: u64,
+    /// What the broker has.
+    pub(super) committed: Option<u64>,
+    /// When the request was sent that locked the queue.
+    pub(super) locked: Option<Instant>,
+    /// Who keeps the offsets instead of the broker.
+    pub(super) local: Option<Arc<LocalOffsets>>,
+}
+
+impl Start {
+    fn at(offset: u64) -> Start {
+        Start {
+            offset,
+            committed: None,
+            locked: None,
+            local: None,
+        }
+    }
+}
+
+/// Where to begin: a group at its committed offset, else at the first message kept; a member of a broadcast at its own offset, else at the end.
+///
+/// # Errors
+/// No answer, or a refusal.
+pub(super) async fn find(
+    group: &Group,
+    route: &TopicRoute,
+    queue: &MessageQueue,
+    local: Option<&Arc<LocalOffsets>>,
+) -> Result<Start> {
+    let mut start = match group.moved(queue) {
+        Some(offset) => Start::at(offset),
+        None => {
+            let broker = route.broker(&queue.broker);
+            let address = broker.and_then(Broker::answering).ok_or_else(|| {
+                let why = format!("broker {} has no address now", queue.broker);
+                Error::new(ErrorKind::Unavailable, why)
+            })?;
+            match local {
+                None => of_group(group, queue, address).await?,
+                Some(local) => match local.get(queue) {
+                    Some(offset) => Start::at(offset),
+                    None => Start::at(limit(group, queue, address, request::GET_MAX_OFFSET).await?),
+                },
+            }
+        }
+    };
+    start.local = local.cloned();
+    Ok(start)
+}
+
+async fn of_group(group: &Group, queue: &MessageQueue, address: &Arc<str>) -> Result<Start> {
+    let committed = query(&group.client, &group.name, queue, address).await?;
+    if let Some(offset) = committed {
+        let mut start = Start::at(offset);
+        start.committed = committed;
+        return Ok(start);
+    }
+    match limit(group, queue, address, request::GET_MIN_OFFSET).await {
+        Ok(first) => Ok(Start::at(first)),
+        // Whoever may only read may not ask this on 5.x. The first pull is told where the messages begin.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Start::at(0)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first offset of a queue, or its end.
+async fn limit(group: &Group, queue: &MessageQueue, address: &Arc<str>, code: i32) -> Result<u64> {
+    let request = Request::new(code)
+        .text("topic", &queue.topic)
+        .field("queueId", queue.queue);
+    let operation = "the limit of a queue";
+    let answer = group.client.call(address, operation, request).await?;
+    answer.fields.number("offset")
+}
