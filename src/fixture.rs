@@ -23,7 +23,7 @@ use crate::{
     metrics::Registry,
     producer::{Producer, ProducerOptions, ProducerParts, TransactionalProducer},
     side::{Access, Revision, Side},
-    stage::{Buckets, Move, QueueBarrier, Routing, Stage, TopicPlan, Weight},
+    stage::{Buckets, Move, QueueBarrier, Routing, Stage, TopicPlan, Weight, bucket_of},
 };
 
 pub(crate) const TOPIC: &str = "orders";
@@ -111,6 +111,22 @@ impl World {
             clients: AtomicUsize::new(0),
         };
         world.contact.set(ContactState::Valid);
+        world.publish(stage, basis_points);
+        world
+    }
+
+    /// The same clusters, as an instance sees them that has a first plan only.
+    pub(crate) fn behind(&self, stage: Stage, basis_points: u32) -> World {
+        let world = World {
+            clusters: self.clusters.clone(),
+            faults: self.faults.clone(),
+            cell: PlanTable::default().cell(TOPIC),
+            contact: Arc::clone(&self.contact),
+            registry: Registry::default(),
+            dedup: Arc::clone(&self.dedup),
+            routing: self.routing,
+            clients: AtomicUsize::new(100),
+        };
         world.publish(stage, basis_points);
         world
     }
@@ -297,6 +313,13 @@ impl World {
             .map(pick)
             .fold([0; 2], |sum, row| [sum[0] + row[0], sum[1] + row[1]])
     }
+}
+
+/// An ordering key whose bucket is one that is wanted.
+pub(crate) fn key_of(wanted: impl Fn(u16) -> bool) -> String {
+    let mut keys = (0..).map(|number| format!("k{number}"));
+    keys.find(|key| wanted(bucket_of(key.as_bytes())))
+        .expect("some key")
 }
 
 /// The next delivery; fails the test when none comes in time.

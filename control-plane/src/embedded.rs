@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use axum::Router;
-use crossfade::control::wire::{SyncRequest, SyncResponse};
+use crossfade::{
+    control::wire::{SyncRequest, SyncResponse},
+    stage::Routing,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Semaphore, watch},
@@ -164,12 +167,30 @@ impl Caller {
     /// # Cancellation
     /// As [`Self::command`].
     pub async fn add(&self, topic: &str, groups: &[&str]) -> Result<(), Refusal> {
+        self.add_as(topic, groups, Routing::Unordered).await
+    }
+
+    /// As [`Self::add`], with a routing.
+    ///
+    /// # Errors
+    /// As [`Self::add`]; `conflict` when a side cannot be read in order and that is asked for.
+    ///
+    /// # Cancellation
+    /// As [`Self::command`].
+    pub async fn add_as(
+        &self,
+        topic: &str,
+        groups: &[&str],
+        routing: Routing,
+    ) -> Result<(), Refusal> {
+        self.handle.can_move(routing).await?;
         let described = self.handle.describe(topic).await?;
         let command = Command::Add {
             accepted: None,
             topic: topic.into(),
             groups: groups.iter().map(|group| (*group).into()).collect(),
             weight: None,
+            routing,
             described,
         };
         self.command("operator", command).await

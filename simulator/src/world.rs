@@ -78,6 +78,8 @@ pub(crate) fn timing() -> Timing {
         relist: Duration::from_secs(1),
         reconnect: Duration::from_millis(500),
         forget: Duration::from_secs(120),
+        freeze: Duration::from_secs(1),
+        freeze_again: Duration::from_millis(200),
     }
 }
 

@@ -5,7 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::QueueId;
 #[cfg(doc)]
 use super::{Capability, KEY_PROPERTY, REVISION_PROPERTY};
-use crate::{BoxFuture, error::Result, message::Message, side::Revision};
+use crate::{
+    BoxFuture,
+    error::{Error, ErrorKind, Result},
+    message::Message,
+    side::Revision,
+};
 
 /// What a consumer wants.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -148,6 +153,17 @@ pub trait BackendConsumer: fmt::Debug + Send + Sync {
     /// # Cancellation
     /// Given back or still outstanding.
     fn nack(&self, token: AckToken, delay: Duration) -> BoxFuture<'_, Result<()>>;
+
+    /// Gives up a delivery whose queue is not [assigned](Self::assigned) any more, without having handled it: whoever has the queue next gets it. A consumer that
+    /// [reads in order](Subscription::ordered) keeps such a queue from others until every delivery out of it is acked, nacked or let go.
+    ///
+    /// # Errors
+    /// `StaleDelivery` when the token is not outstanding here, or its queue is assigned; `Unsupported` without [`Capability::ordered`].
+    fn let_go(&self, token: AckToken) -> Result<()> {
+        let _ = token;
+        let why = "this backend cannot read in order";
+        Err(Error::new(ErrorKind::Unsupported, "let go", why))
+    }
 
     /// Waits until the member is subscribed and its first assignment is in force. A sealed topic: asked for and none assigned counts.
     ///

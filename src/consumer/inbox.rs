@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::Future,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,6 +21,8 @@ pub(super) struct Claimed {
     pub(super) side: Side,
     pub(super) backend: Arc<dyn BackendConsumer>,
     pub(super) key: IdempotencyKey,
+    /// In an ordered topic: the generation of the lanes that it is out of.
+    pub(super) lanes: Option<u64>,
     pub(super) incoming: Incoming,
 }
 
@@ -102,10 +105,24 @@ impl Inbox {
 
     /// Takes back what `receive` has not handed out of a side.
     pub(super) fn purge(&self, side: Side) -> Vec<Claimed> {
-        let purged: Vec<Claimed> = self.lock().ready[side.index()].drain(..).collect();
+        self.purge_where(side, |_| true)
+    }
+
+    /// Takes back those for which `purges` is true.
+    pub(super) fn purge_where(
+        &self,
+        side: Side,
+        purges: impl Fn(&Claimed) -> bool,
+    ) -> Vec<Claimed> {
+        let mut queues = self.lock();
+        let ready = &mut queues.ready[side.index()];
+        let (purged, kept) = mem::take(ready).into_iter().partition(purges);
+        *ready = kept;
+        drop(queues);
+        let purged: VecDeque<Claimed> = purged;
         self.space[side.index()].add_permits(purged.len());
         self.taken.notify_waiters();
-        purged
+        purged.into()
     }
 
     /// Waits until nothing of a side is left to hand out.

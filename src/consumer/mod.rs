@@ -9,8 +9,12 @@
 //! A side task opens, fetches from and closes one side by itself, so that a stalled or dead side never delays the other, and a stage change
 //! never touches the side that stays.
 
+mod barrier;
 mod inbox;
+mod lanes;
+mod ordered;
 mod outstanding;
+mod reports;
 mod side;
 mod supervisor;
 
@@ -21,7 +25,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-use self::{inbox::Inbox, outstanding::Outstanding};
+use self::{barrier::Barriers, inbox::Inbox, ordered::SharedLanes, outstanding::Outstanding};
 use crate::{
     backend::{Backends, Subscription},
     control::{ConsumerRole, Contact},
@@ -100,6 +104,9 @@ struct Shared {
     options: ConsumerOptions,
     inbox: Inbox,
     outstanding: Outstanding,
+    /// Of an ordered topic, by side.
+    lanes: [SharedLanes; 2],
+    barriers: Barriers,
     /// The last revision of which every side is read.
     reading: watch::Sender<Revision>,
     /// Both sides are closed for good.
@@ -125,6 +132,8 @@ impl Consumer {
             subscription: parts.subscription,
             inbox: Inbox::new(parts.options.ready),
             outstanding: Outstanding::default(),
+            lanes: Default::default(),
+            barriers: Barriers::default(),
             reading: watch::Sender::default(),
             ended: watch::Sender::new(false),
             options: parts.options,
@@ -254,6 +263,9 @@ impl Consumer {
         }
         // From here on the message is handled, whatever the broker knows of it: a redelivery is dropped by its key.
         let passed = held.backend.ack(held.token).await;
+        if let Some(generation) = held.lanes {
+            shared.lanes[held.side.index()].handled(generation, held.token);
+        }
         if !shared.outstanding.remove(number) {
             return Ok(());
         }
@@ -267,7 +279,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// The handler failed: the key is released, and the message comes again after about `delay`.
+    /// The handler failed: the key is released, and the message comes again after about `delay`; in an ordered topic before all that follows it, to this
+    /// consumer, as often as it takes.
     ///
     /// # Errors
     /// [`ErrorKind::StaleDelivery`] when this delivery is not outstanding here; [`ErrorKind::Unavailable`] when the deduplication store does not
@@ -376,6 +389,11 @@ impl Shared {
     }
 
     async fn give_back(&self, held: &outstanding::Held, delay: Duration) -> Result<()> {
+        if let Some(generation) = held.lanes {
+            // In place: nothing overtakes it.
+            self.lanes[held.side.index()].failed(generation, held.token, delay);
+            return Ok(());
+        }
         match held.backend.nack(held.token, delay).await {
             // The queue went to another member, or the side was closed: the message comes again anyway.
             Err(error) if matches!(error.kind(), ErrorKind::StaleDelivery | ErrorKind::Closed) => {
@@ -393,6 +411,7 @@ impl Shared {
             backend: claimed.backend,
             token: incoming.token,
             key,
+            lanes: claimed.lanes,
             since: Instant::now(),
         });
         Delivery {
@@ -411,5 +430,7 @@ fn closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, operation, "the consumer was closed")
 }
 
+#[cfg(all(test, feature = "memory"))]
+mod order_tests;
 #[cfg(all(test, feature = "memory"))]
 mod tests;

@@ -22,6 +22,8 @@ pub(super) struct Held {
     /// The backend's own name for it.
     pub(super) token: AckToken,
     pub(super) key: IdempotencyKey,
+    /// In an ordered topic: the generation of the lanes that it is out of.
+    pub(super) lanes: Option<u64>,
     pub(super) since: Instant,
 }
 

@@ -7,24 +7,27 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Shared,
     inbox::{Claimed, Places},
+    ordered,
+    reports::Reports,
 };
 use crate::{
-    backend::{BackendConsumer, Incoming, Subscription, Unreadable},
+    backend::{BackendConsumer, Incoming, Subscription},
+    control::InUse,
     dedup::Claim,
-    error::{Error, ErrorKind, Result},
+    error::Result,
     message::IdempotencyKey,
     metrics::Event,
     side::Side,
 };
 
 /// The longest single wait for messages.
-const FETCH_WAIT: Duration = Duration::from_secs(1);
+pub(super) const FETCH_WAIT: Duration = Duration::from_secs(1);
 /// Between attempts to open a side, or to fetch after an error: the first and the longest pause.
-const OPEN_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(super) const OPEN_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(5));
 /// Between attempts to claim a key that is claimed elsewhere: the first and the longest pause.
-const CLAIM_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How often it is said that keys are not claimed.
-const UNCLAIMED_EVERY: Duration = Duration::from_secs(10);
+pub(super) const CLAIM_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(1));
 /// How long the last commit and leaving the group may take; the brokers hand the queues on by themselves after that.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -75,23 +78,27 @@ pub(super) async fn run(
         let Some(backend) = opened else { continue };
         status.send_replace(Status::Ready(Arc::clone(&backend)));
         tracing::info!(topic = %shared.subscription.topic, group = %shared.subscription.group, %side, "reading");
-        Fetch {
-            shared: &shared,
-            side,
-            backend: &backend,
-            waiting: VecDeque::new(),
-            told: None,
-            unreadable: Vec::new(),
+        if reads_in_order(&shared) {
+            ordered::Fetch::new(&shared, side, &backend)
+                .run(&mut wanted)
+                .await;
+        } else {
+            let mut fetch = Fetch {
+                shared: &shared,
+                side,
+                backend: &backend,
+                waiting: VecDeque::new(),
+                reports: Reports::new(&shared, side),
+            };
+            fetch.run(&mut wanted).await;
         }
-        .run(&mut wanted)
-        .await;
         status.send_replace(Status::Busy);
         stop(&shared, side, &*backend, &mut wanted).await;
         tracing::info!(topic = %shared.subscription.topic, group = %shared.subscription.group, %side, "stopped reading");
     }
 }
 
-async fn unwanted(wanted: &mut watch::Receiver<Wanted>) {
+pub(super) async fn unwanted(wanted: &mut watch::Receiver<Wanted>) {
     // A closed channel means that the consumer is being dropped.
     let _ = wanted.wait_for(|wanted| *wanted != Wanted::Yes).await;
 }
@@ -113,9 +120,19 @@ async fn open(shared: &Shared, side: Side) -> Arc<dyn BackendConsumer> {
 
 async fn try_open(shared: &Shared, side: Side) -> Result<Arc<dyn BackendConsumer>> {
     let backend = shared.backends.backend(side).await?;
-    let consumer = backend.consumer(&shared.subscription).await?;
+    let subscription = Subscription {
+        ordered: reads_in_order(shared),
+        ..shared.subscription.clone()
+    };
+    let consumer = backend.consumer(&subscription).await?;
     consumer.ready().await?;
     Ok(consumer)
+}
+
+/// A topic keeps its routing for as long as somebody has a role in it.
+fn reads_in_order(shared: &Shared) -> bool {
+    let ordered = shared.role.cell().decide(InUse::is_ordered);
+    ordered.unwrap_or(false)
 }
 
 /// Hands out what is ready, waits for what was handed out, commits, and leaves the group.
@@ -177,7 +194,7 @@ async fn not_just_removed(wanted: &mut watch::Receiver<Wanted>) {
     let _ = wanted.wait_for(|wanted| *wanted != Wanted::No).await;
 }
 
-async fn release(shared: &Shared, key: &IdempotencyKey) {
+pub(super) async fn release(shared: &Shared, key: &IdempotencyKey) {
     let released = shared
         .dedup
         .release(&shared.scope, key, &shared.owner)
@@ -200,10 +217,7 @@ struct Fetch<'a> {
     side: Side,
     backend: &'a Arc<dyn BackendConsumer>,
     waiting: VecDeque<Waiting>,
-    /// When it was said last that keys are not claimed.
-    told: Option<Instant>,
-    /// Where queues stood at the last look.
-    unreadable: Vec<Unreadable>,
+    reports: Reports<'a>,
 }
 
 impl Fetch<'_> {
@@ -236,7 +250,7 @@ impl Fetch<'_> {
                 fetched = self.fetch(room, wait) => fetched,
                 () = unwanted(wanted) => return,
             };
-            self.look_for_unreadable();
+            self.reports.look_for_unreadable(&**self.backend);
             match fetched {
                 Ok(batch) => {
                     pause = OPEN_PAUSE.0;
@@ -245,7 +259,7 @@ impl Fetch<'_> {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(topic = %self.shared.subscription.topic, side = %self.side, %error, "fetch failed");
+                    self.reports.fetch_failed(&error);
                     drop(places);
                     tokio::select! {
                         biased;
@@ -264,21 +278,6 @@ impl Fetch<'_> {
             return Ok(Vec::new());
         }
         self.backend.receive(room, wait).await
-    }
-
-    /// Counts and names each message that cannot be read, once while its queue stands there.
-    fn look_for_unreadable(&mut self) {
-        let unreadable = self.backend.unreadable();
-        for one in &unreadable {
-            let known = |old: &Unreadable| (&old.queue, old.offset) == (&one.queue, one.offset);
-            if self.unreadable.iter().any(known) {
-                continue;
-            }
-            self.shared.metrics.event(Event::Unreadable, self.side);
-            let Subscription { topic, group, .. } = &self.shared.subscription;
-            tracing::error!(%topic, %group, side = %self.side, queue = one.queue, offset = one.offset, reason = one.reason, "a message cannot be read: its queue stands there until somebody acts");
-        }
-        self.unreadable = unreadable;
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -321,6 +320,7 @@ impl Fetch<'_> {
                     side: self.side,
                     backend: Arc::clone(self.backend),
                     key,
+                    lanes: None,
                     incoming,
                 });
             }
@@ -332,22 +332,9 @@ impl Fetch<'_> {
             }
             Ok(Claim::Pending) => self.set_aside(incoming, pause),
             Err(error) => {
-                if error.kind() == ErrorKind::Throttled {
-                    shared.metrics.event(Event::DedupFull, self.side);
-                }
                 self.set_aside(incoming, pause);
-                self.tell_unclaimed(&error);
+                self.reports.unclaimed(&error, self.waiting.len());
             }
-        }
-    }
-
-    /// Every message that waits is tried again and again: one line says it for all.
-    fn tell_unclaimed(&mut self, error: &Error) {
-        let now = Instant::now();
-        if self.told.is_none_or(|told| now >= told + UNCLAIMED_EVERY) {
-            self.told = Some(now);
-            let Subscription { topic, group, .. } = &self.shared.subscription;
-            tracing::warn!(%topic, %group, side = %self.side, waiting = self.waiting.len(), %error, "keys are not claimed: their messages wait");
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Shared,
+    Shared, barrier,
     outstanding::Outstanding,
     side::{self, Status, Wanted},
 };
@@ -38,6 +38,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut closing: watch::Receiver<bool>)
         .into_iter()
         .unzip();
     tasks.spawn(renew(Arc::clone(&shared)));
+    let asking = Arc::clone(&shared);
+    tasks.spawn(async move { barrier::run(&asking).await });
     let _end = End(&shared);
     let mut told = None;
     let mut plans = shared.role.cell().changes();

@@ -118,6 +118,8 @@ pub enum Event {
     Nack,
     /// A delivery waits because its key is claimed elsewhere, or the deduplication store does not answer.
     SetAside,
+    /// A delivery of an ordered topic waits until its group has handled what was sent before its key changed sides. Counts each look.
+    Held,
     /// An ack came after the queue had gone to another member; a redelivery is dropped by its key.
     StaleAck,
     /// A key was not claimed because the deduplication store is full: the message waits. Counts each try.

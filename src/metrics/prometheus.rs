@@ -39,7 +39,7 @@ const BY_REVISION: [ByRevision; 4] = [
     ),
 ];
 
-const BY_SIDE: [BySide; 8] = [
+const BY_SIDE: [BySide; 9] = [
     (
         "crossfade_send_retries_total",
         "Sends tried again on the same side.",
@@ -64,6 +64,11 @@ const BY_SIDE: [BySide; 8] = [
         "crossfade_set_aside_total",
         "Deliveries that waited for a claim.",
         Event::SetAside,
+    ),
+    (
+        "crossfade_held_total",
+        "Looks at deliveries of moved keys that still had to wait.",
+        Event::Held,
     ),
     (
         "crossfade_stale_acks_total",

@@ -8,20 +8,17 @@ use crate::{
     backend::fault::{FaultRules, SendFate},
     control::ContactState,
     error::Result,
-    fixture::{World, kind_of, within},
+    fixture::{World, key_of, kind_of, within},
     side::Revision,
-    stage::{Stage, bucket_of},
+    stage::Stage,
 };
-
-/// A key whose bucket is `wanted`.
-fn key(wanted: impl Fn(u16) -> bool) -> String {
-    let mut keys = (0..).map(|number| format!("k{number}"));
-    keys.find(|key| wanted(bucket_of(key.as_bytes()))).unwrap()
-}
 
 /// Two keys, below and above half the buckets.
 fn low_and_high() -> [String; 2] {
-    [key(|bucket| bucket < 5_000), key(|bucket| bucket >= 5_000)]
+    [
+        key_of(|bucket| bucket < 5_000),
+        key_of(|bucket| bucket >= 5_000),
+    ]
 }
 
 fn message(key: &str) -> Message {

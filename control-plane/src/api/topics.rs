@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use crossfade::stage::Weight;
+use crossfade::stage::{Routing, Weight};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -32,6 +32,9 @@ pub(crate) struct AddTopic {
     /// The target's share in `DualWrite`, 0 to 10 000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) weight_basis_points: Option<u32>,
+    /// Whether messages with the same ordering key stay in order while the topic moves. For good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ordered: bool,
     /// Why the target may be sealed although somebody uses the topic there; kept in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) target_in_use: Option<String>,
@@ -67,6 +70,11 @@ pub(super) async fn add(
     Document(body): Document<AddTopic>,
 ) -> Result<(StatusCode, Json<TopicView>), Problem> {
     let weight = body.weight_basis_points.map(weight).transpose()?;
+    let routing = match body.ordered {
+        true => Routing::Ordered,
+        false => Routing::Unordered,
+    };
+    app.handle.can_move(routing).await?;
     let described = app.handle.describe(&body.topic).await?;
     let topic = Arc::clone(&body.topic);
     let accepted = body
@@ -92,6 +100,7 @@ pub(super) async fn add(
         topic: body.topic,
         groups: body.groups,
         weight,
+        routing,
         described,
         accepted,
     };

@@ -78,6 +78,9 @@ pub(super) struct Args {
     /// Most messages that a group may lag on the target when the source is closed (the gate target_lag).
     #[arg(long, value_name = "MESSAGES", default_value_t = 10_000)]
     max_target_lag: u64,
+    /// Most messages that may wait for a group on the side that the keys of an ordered topic are to leave (the gate moving_lag).
+    #[arg(long, value_name = "MESSAGES", default_value_t = 1_000)]
+    max_moving_lag: u64,
 }
 
 pub(super) async fn run(args: Args, json: bool) -> Result<(), Fault> {
@@ -104,6 +107,7 @@ pub(super) async fn run(args: Args, json: bool) -> Result<(), Fault> {
     options.timing.lease = Duration::from_secs(args.lease);
     options.timing.margin = Duration::from_secs(args.margin);
     options.limits.target_lag = args.max_target_lag;
+    options.limits.moving_lag = args.max_moving_lag;
     // Before `ready`: a signal that comes right after it must not kill.
     let stop =
         stop_signal().map_err(|error| failed(format!("signals cannot be waited for: {error}")))?;

@@ -7,7 +7,7 @@ use crossfade::{Side, stage::Stage};
 
 use super::words::both_names;
 use crate::coordinator::{
-    ClientKind, ClientView, Code, InstanceView, Override, Standing, TopicView,
+    ClientKind, ClientView, Code, InstanceView, KeysView, Override, Standing, TopicView,
 };
 
 /// One topic in one line.
@@ -81,6 +81,9 @@ pub(super) fn topic(view: &TopicView) -> String {
     let mut text = line(view);
     let groups: Vec<&str> = view.groups.iter().map(|group| &**group).collect();
     let _ = write!(text, "\ngroups: {}", groups.join(", "));
+    if let Some(keys) = &view.keys {
+        let _ = write!(text, "\n{}", ordered(keys));
+    }
     if let Some(left) = &view.abandoned {
         let _ = write!(
             text,
@@ -104,6 +107,14 @@ pub(super) fn topic(view: &TopicView) -> String {
     }
     let _ = write!(text, "\n{sides}\n{}", gates(view));
     text
+}
+
+/// Where the keys of an ordered topic are.
+fn ordered(keys: &KeysView) -> String {
+    format!(
+        "ordered 保序: the target has {} of the keys, {} wanted: {}",
+        keys.share_basis_points, keys.wanted_basis_points, keys.message
+    )
 }
 
 /// What a topic that is being removed waits for: no step is taken any more.
@@ -133,6 +144,9 @@ pub(super) fn gates(view: &TopicView) -> String {
     };
     if let Some(trouble) = &view.trouble {
         let _ = write!(text, "\n  trouble: {trouble}");
+    }
+    if let Some(keys) = &view.keys {
+        let _ = write!(text, "\n  {}", ordered(keys));
     }
     for gate in view.gates.iter().chain(&view.seal) {
         let mark = match gate {

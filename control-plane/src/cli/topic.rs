@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crossfade::stage::Stage;
+use crossfade::stage::{Routing, Stage};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -25,7 +25,9 @@ pub(super) enum Command {
     /// A topic that had moved and was removed goes on from target_only 切流完成. Else its target is sealed at once: until dual_read 开启双读 nobody can
     /// send to the topic there, nor read it. 目标端主题会立即被封闭。
     /// Its weight for dual_write is 50 % until `topic weight` sets another one, which may be done at any stage.
-    #[command(after_help = "Example:\n  crossfade topic add orders --group billing,shipping")]
+    #[command(
+        after_help = "Examples:\n  crossfade topic add orders --group billing,shipping\n  crossfade topic add payments --group ledger --ordered"
+    )]
     Add {
         /// The topics, under the same name on both clusters.
         #[arg(required = true, value_name = "TOPIC")]
@@ -33,6 +35,10 @@ pub(super) enum Command {
         /// The consumer groups that move with the topic, all of them.
         #[arg(long, required = true, value_delimiter = ',', value_name = "GROUP")]
         group: Vec<String>,
+        /// Keep messages with the same ordering key in order while the topic moves: its keys change sides a share at a time, each behind a barrier. For good.
+        /// 按排序键保序迁移。
+        #[arg(long)]
+        ordered: bool,
         /// Seal the target although somebody sends, consumes or is owed messages there; the reason is kept in the audit log.
         #[arg(long, value_name = "REASON")]
         target_in_use: Option<String>,
@@ -93,6 +99,8 @@ pub(super) enum Command {
         which: Which,
     },
     /// Set the target's share of writes in dual_write 双读双写: 30%, 0.5%, 3000bp.
+    ///
+    /// Of an ordered topic: the share of its keys. Those between the old share and the new one change sides behind a barrier; `show` says where that is.
     #[command(
         after_help = "Examples:\n  crossfade topic weight orders 30% --wait\n  crossfade topic weight --all 100%"
     )]
@@ -162,12 +170,17 @@ pub(super) async fn run(command: Command, operator: &Operator, json: bool) -> Re
         Command::Add {
             topics,
             group,
+            ordered,
             target_in_use,
         } => {
+            let routing = match ordered {
+                true => Routing::Ordered,
+                false => Routing::Unordered,
+            };
             let groups: Vec<&str> = group.iter().map(String::as_str).collect();
             each(&topics, json, async |topic| {
                 let reason = target_in_use.as_deref();
-                operator.add_although(topic, &groups, reason).await
+                operator.add_with(topic, &groups, routing, reason).await
             })
             .await
         }
@@ -435,7 +448,7 @@ fn check(answers: Vec<Answered>, json: bool) -> Result<(), Fault> {
         say(if json {
             json!({
                 "topic": view.topic, "stage": view.stage, "next": view.next, "ready": view.ready, "gates": view.gates,
-                "seal": view.seal, "looked_ms_ago": view.looked_ms_ago, "trouble": view.trouble,
+                "seal": view.seal, "keys": view.keys, "looked_ms_ago": view.looked_ms_ago, "trouble": view.trouble,
             })
             .to_string()
         } else {

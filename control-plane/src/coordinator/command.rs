@@ -45,15 +45,16 @@ impl Coordinator {
                 topic,
                 groups,
                 weight,
+                routing,
                 described,
                 accepted,
             } => {
-                let record = self.added(&topic, groups, weight, described)?;
+                let record = self.added(&topic, groups, weight, routing, described)?;
                 self.meta.removed.retain(|(removed, _)| *removed != topic);
                 self.meta
                     .released
                     .retain(|released| released.topic != topic);
-                let after = json!({"groups": record.groups, "settings": record.settings});
+                let after = json!({"groups": record.groups, "routing": routing, "settings": record.settings});
                 step.change.audit.push(AuditEntry {
                     reason: accepted.unwrap_or_default(),
                     ..audit(who, "add", &topic, Value::Null, after)
@@ -98,6 +99,10 @@ impl Coordinator {
             Command::Cancel { topic } => {
                 let known = self.known(&topic)?;
                 known.record.leaving = false;
+                if known.record.wanted_move().is_some() {
+                    // The keys stay where they are, too.
+                    known.record.weight = known.record.plan.weight;
+                }
                 let stage = known.stage();
                 self.set_goal(who, "cancel", &topic, stage, now, step)?;
             }
@@ -114,7 +119,9 @@ impl Coordinator {
                     json!({"weight_basis_points": weight}),
                 ));
                 self.store(&record, step);
-                self.known(&topic)?.record = record;
+                let known = self.known(&topic)?;
+                known.record = record;
+                known.order.relax();
             }
             Command::Remove { topic } => self.remove(who, &topic, now, step)?,
             Command::ConfirmGone { instance, reason } => {
@@ -129,6 +136,7 @@ impl Coordinator {
         topic: &Arc<str>,
         groups: Vec<Arc<str>>,
         weight: Option<Weight>,
+        routing: Routing,
         described: [Option<TopicDescription>; 2],
     ) -> Result<TopicRecord, Refusal> {
         if self.topics.contains_key(topic) {
@@ -203,7 +211,7 @@ impl Coordinator {
             topic: Arc::clone(topic),
             stage,
             weight: Weight::ZERO,
-            routing: Routing::Unordered,
+            routing,
             moves: Vec::new(),
             revision: self.next_revision(),
             previous_revision: Revision(0),

@@ -1,12 +1,12 @@
 //! What the coordinator is told, and what it decides.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crossfade::{
-    Access, Side,
-    backend::{TopicDescription, TopicSettings},
+    Access, Revision, Side,
+    backend::{QueueId, TopicDescription, TopicSettings},
     control::wire::{Clusters, SyncRequest},
-    stage::{Stage, Weight},
+    stage::{Routing, Stage, Weight},
 };
 
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,17 @@ pub enum Event {
         /// Or why not.
         result: Result<(), String>,
     },
+    /// The ends of the side that frozen keys leave were read.
+    Ends {
+        /// The topic.
+        topic: Arc<str>,
+        /// Of the work.
+        token: u64,
+        /// The revision that froze the keys.
+        frozen: Revision,
+        /// One past the last message of every queue, or why that is not known.
+        result: Result<BTreeMap<QueueId, u64>, String>,
+    },
 }
 
 /// What an operator asks for.
@@ -107,6 +118,8 @@ pub enum Command {
         groups: Vec<Arc<str>>,
         /// The weight for `DualWrite`; 50 % when absent.
         weight: Option<Weight>,
+        /// Whether its ordering keys stay in order while it moves. For good: only a topic that was removed can come back with another routing.
+        routing: Routing,
         /// What the brokers said of it, source and target.
         described: [Option<TopicDescription>; 2],
         /// Why its target may be sealed although somebody uses it; kept in the audit log.
@@ -226,6 +239,19 @@ pub enum Work {
         groups: Vec<Arc<str>>,
         /// Its own configuration there.
         settings: TopicSettings,
+        /// For the answer.
+        token: u64,
+    },
+    /// Read the ends of the side that frozen keys leave, after the brokers have dispatched what they had taken when the work began.
+    ReadEnds {
+        /// The topic.
+        topic: Arc<str>,
+        /// The side.
+        side: Side,
+        /// Its own configuration there, as far as the last look knew it.
+        settings: TopicSettings,
+        /// The revision that froze the keys.
+        frozen: Revision,
         /// For the answer.
         token: u64,
     },

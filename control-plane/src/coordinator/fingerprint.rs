@@ -67,6 +67,9 @@ impl Topic {
             // Where the next look is due anyway, one that counts no more decides nothing.
             debug(&facts.filter(|((counts, _), _)| waits || *counts), into);
         }
+        if self.record.is_ordered() {
+            debug(&self.order.decides(now), into);
+        }
         self.fingerprint_of_proof(into);
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use crossfade::{
     Revision, Side,
     control::wire::{Counters, LeaseMode, Refused, Role, SyncRequest, Unreadable},
+    stage::Routing,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,11 @@ pub struct Timing {
     pub reconnect: Duration,
     /// A harmless instance is forgotten after so long. Default 1 h.
     pub forget: Duration,
+    /// Ordering keys are frozen for so long at most until every instance has applied that, and as long again until the brokers have told the ends of the
+    /// side being left; then the freeze is called off. Default 5 s.
+    pub freeze: Duration,
+    /// The first pause after a freeze that was called off; it doubles each time, up to thirty times as long. Default 1 s.
+    pub freeze_again: Duration,
 }
 
 impl Default for Timing {
@@ -52,6 +58,8 @@ impl Default for Timing {
             relist: Duration::from_secs(20),
             reconnect: Duration::from_secs(5),
             forget: Duration::from_secs(3600),
+            freeze: Duration::from_secs(5),
+            freeze_again: Duration::from_secs(1),
         }
     }
 }
@@ -94,6 +102,8 @@ pub struct Member {
     sequence: u64,
     /// The topics of its roles for which the brokers of both sides list none of its client ids, in looks begun after its lease was over.
     unlisted: BTreeMap<Arc<str>, Unlisted>,
+    /// It is out of contact and sends to an ordered topic: the brokers' lists prove nothing about it.
+    needs_a_word: bool,
 }
 
 /// What looks at one topic say about a client that no broker lists.
@@ -154,7 +164,7 @@ impl Member {
         let unlisted = unlisted.map(|(topic, seen)| (topic, seen.proved, lasts(seen.since)));
         let unlisted: Vec<_> = unlisted.collect();
         let told = (&self.acks, &self.roles, &self.refused, self.sequence);
-        (told, unlisted)
+        (told, unlisted, self.needs_a_word)
     }
 
     /// Without a role it was never to be found.
@@ -163,6 +173,12 @@ impl Member {
         let mut topics = record.produces.iter().chain(record.consumes.keys());
         let proved = |topic| self.unlisted.get(topic).is_some_and(|seen| seen.proved);
         !self.unlisted.is_empty() && topics.all(proved)
+    }
+
+    /// Whether only an operator's word, its clean stop or its lease mode can prove it harmless.
+    #[must_use]
+    pub(super) fn needs_a_word(&self) -> bool {
+        self.needs_a_word
     }
 
     fn report(&self, topic: &str) -> Report {
@@ -397,6 +413,7 @@ impl Membership {
         member.heard = now;
         member.has_been_heard = true;
         member.unlisted.clear();
+        member.needs_a_word = false;
         member.acks.clone_from(&request.acks);
         member.roles.clone_from(&request.roles);
         member.counters.clone_from(&request.counters);
@@ -440,14 +457,15 @@ impl Membership {
             .collect()
     }
 
-    /// Notes which lost instances the brokers list no more. Silence about a group that was not looked at on both sides says nothing, nor does that of
+    /// Notes which lost instances the brokers list no more; never one that sends to an ordered topic, because a process that stands still is not listed
+    /// either, and what it sends when it goes on would be out of order. Silence about a group that was not looked at on both sides says nothing, nor does that of
     /// brokers which may have been restarted just now: it has to last. An instance with several topics is gone once looks at each of them say so; those
     /// that are not managed, so that nobody looks at them, go with the others.
     pub(super) fn note_clients(
         &mut self,
         topic: &Arc<str>,
         facts: &Facts,
-        managed: impl Fn(&Arc<str>) -> bool,
+        routing: impl Fn(&Arc<str>) -> Option<Routing>,
     ) {
         let (timing, begun) = (self.timing, facts.begun);
         let complete = facts.sides.iter().all(|side| side.unknown.is_empty());
@@ -457,6 +475,9 @@ impl Membership {
             if ids.is_empty() || !over {
                 continue;
             }
+            let produces = member.record.produces.contains(topic);
+            let by_word = produces && routing(topic) == Some(Routing::Ordered);
+            member.needs_a_word |= by_word;
             if facts.sides.iter().any(|side| side.lists_any(ids)) {
                 member.unlisted.clear();
                 continue;
@@ -465,9 +486,9 @@ impl Membership {
                 let mut sides = facts.sides.iter();
                 sides.all(|side| side.backlogs.contains_key(group))
             };
-            let produces = member.record.produces.contains(topic);
             let consumes = member.record.consumes.get(topic);
-            let would_be_listed = consumes.is_none_or(|groups| groups.iter().all(looked_at))
+            let would_be_listed = !by_word
+                && consumes.is_none_or(|groups| groups.iter().all(looked_at))
                 && (!produces || facts.sides.iter().all(|side| side.producers.is_some()));
             if !produces && consumes.is_none() {
                 continue;
@@ -482,7 +503,7 @@ impl Membership {
                 let seen = *seen;
                 let record = &member.record;
                 let topics = record.produces.iter().chain(record.consumes.keys());
-                let others = topics.filter(|topic| !managed(topic));
+                let others = topics.filter(|topic| routing(topic).is_none());
                 let others = others.map(|topic| (Arc::clone(topic), seen));
                 member.unlisted.extend(others);
             } else if member.unlisted.get(topic).is_some_and(|seen| !seen.proved) {
@@ -562,6 +583,7 @@ impl Member {
             roles: Vec::new(),
             sequence: 0,
             unlisted: BTreeMap::new(),
+            needs_a_word: false,
         }
     }
 }

@@ -9,7 +9,9 @@ mod event;
 mod facts;
 mod fingerprint;
 mod gate;
+mod keys;
 mod membership;
+mod order;
 mod outdated;
 mod row;
 mod topic;
@@ -26,7 +28,7 @@ use crossfade::{
     Revision, Side,
     backend::TopicSettings,
     control::wire::{self, Clusters, PlanDocument, SyncRequest},
-    stage::{Stage, TopicPlan},
+    stage::Stage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -34,13 +36,14 @@ use serde_json::{Value, json};
 pub use event::{Actor, Answer, AskedOverride, Command, Config, Event, Refusal, Step, Terms, Work};
 pub use facts::{Facts, GroupFacts, SideFacts};
 pub use gate::{Code, Entry, Gate, Limits, Owed, Policy};
+pub use keys::{KeysView, MoveView};
 pub use membership::{Member, MemberRecord, Membership, Standing, Timing};
 pub use row::{Abandoned, Changing, Override, Proved, Reopening, TopicRecord};
 pub use view::{ClientKind, ClientView, InstanceView, TopicView};
 
 use self::{
     outdated::Listening,
-    topic::{Next, Topic},
+    topic::{Next, Row, Topic},
 };
 use crate::record::{AuditEntry, Kind, Record};
 
@@ -139,7 +142,8 @@ impl Coordinator {
         let subject = match &event {
             Event::Facts { topic, .. }
             | Event::AccessChanged { topic, .. }
-            | Event::FirstOffsets { topic, .. } => Some(Arc::clone(topic)),
+            | Event::FirstOffsets { topic, .. }
+            | Event::Ends { topic, .. } => Some(Arc::clone(topic)),
             _ => None,
         };
         let trouble = |topics: &BTreeMap<Arc<str>, Topic>| {
@@ -176,8 +180,11 @@ impl Coordinator {
                 let topic = take(&mut self.topics, &topic, token);
                 if let Some(before) = topic.map(|topic| topic.record.clone()) {
                     let name = &before.plan.topic;
-                    let managed = |name: &Arc<str>| self.topics.contains_key(name);
-                    self.members.note_clients(name, &facts, managed);
+                    let routing = |name: &Arc<str>| {
+                        let known = self.topics.get(name);
+                        known.map(|known| known.record.plan.routing)
+                    };
+                    self.members.note_clients(name, &facts, routing);
                     let reports = self.members.reports(name, now);
                     if let Some(topic) = self.topics.get_mut(name) {
                         topic.writes.looked(&facts, &reports, now);
@@ -215,6 +222,16 @@ impl Coordinator {
                     topic.first_offsets(result, now);
                 }
             }
+            Event::Ends {
+                topic,
+                token,
+                frozen,
+                result,
+            } => {
+                if let Some(topic) = take(&mut self.topics, &topic, token) {
+                    topic.ends_read(frozen, result);
+                }
+            }
         }
         let after = trouble(&self.topics);
         // Its numbers may change with every look.
@@ -231,11 +248,15 @@ impl Coordinator {
         if self.is_outdated() {
             return None;
         }
-        self.topics
-            .values()
-            .filter(|topic| topic.work.is_none())
-            .map(|topic| topic.due(&self.members))
-            .min()
+        let mut due: Option<Duration> = None;
+        for topic in self.topics.values() {
+            // Nothing is called off while the store may be an older copy.
+            let freeze = topic.freeze_due().filter(|_| self.listening.is_none());
+            let idle = topic.work.is_none() && freeze.is_none();
+            let next = freeze.or_else(|| idle.then(|| topic.due(&self.members)));
+            due = due.into_iter().chain(next).min();
+        }
+        due
     }
 
     /// The control plane's revision.
@@ -414,8 +435,8 @@ impl Coordinator {
                     false => topic.next_look(&self.members, now),
                 };
                 match next {
-                    Next::Publish(stage) => {
-                        self.publish(&name, stage, now, step);
+                    Next::Publish(row) => {
+                        self.publish(&name, row, now, step);
                         continue;
                     }
                     Next::Release => {
@@ -456,6 +477,13 @@ impl Coordinator {
                         settings: record.settings[Side::Target.index()].clone(),
                         token,
                     },
+                    Next::ReadEnds(side) => Work::ReadEnds {
+                        topic: Arc::clone(&name),
+                        side,
+                        settings: record.settings[side.index()].clone(),
+                        frozen: topic.ends_asked(now),
+                        token,
+                    },
                 };
                 topic.work = Some(token);
                 if let Work::SetAccess { .. } = work {
@@ -468,26 +496,16 @@ impl Coordinator {
         }
     }
 
-    fn publish(&mut self, name: &Arc<str>, stage: Stage, now: Duration, step: &mut Step) {
+    fn publish(&mut self, name: &Arc<str>, row: Row, now: Duration, step: &mut Step) {
         let revision = self.next_revision();
         let Some(topic) = self.topics.get_mut(name) else {
             return;
         };
         let before = &topic.record.plan;
-        let plan = TopicPlan {
-            stage,
-            weight: topic.record.weight,
-            revision,
-            previous_revision: before.revision,
-            ..before.clone()
-        };
-        step.change.audit.push(audit(
-            "control-plane",
-            "publish",
-            name,
-            json!(before),
-            json!(plan),
-        ));
+        let plan = topic.following(row, revision, &self.members);
+        let entry = audit("control-plane", "publish", name, json!(before), json!(plan));
+        let reason = topic.turns(row, &self.members, now);
+        step.change.audit.push(AuditEntry { reason, ..entry });
         topic.published(plan, now);
         let record = topic.record.clone();
         if let Some(left) = &record.abandoned {

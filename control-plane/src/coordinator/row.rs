@@ -1,11 +1,11 @@
 //! What is stored of a topic.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use crossfade::{
     Access, Side,
     backend::{Backlog, QueueBacklog, QueueId, TopicSettings},
-    stage::{Stage, TopicPlan, Weight},
+    stage::{Buckets, Routing, Stage, TopicPlan, Weight},
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,46 @@ impl TopicRecord {
             overrides: Vec::new(),
             abandoned: None,
         }
+    }
+
+    /// Whether its keys change sides by freeze, barrier and move only.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.plan.routing == Routing::Ordered
+    }
+
+    /// The target's share that is wanted now. In `DualWrite` an ordered topic's keys are moved to the end that the goal lies beyond, because no step moves
+    /// any; everywhere else its share is the stage's own.
+    #[must_use]
+    pub fn wanted_share(&self) -> Weight {
+        match self.plan.stage {
+            Stage::DualWrite if self.is_ordered() => share_to(self.goal).unwrap_or(self.weight),
+            Stage::DualWrite => self.weight,
+            _ => self.plan.share(),
+        }
+    }
+
+    /// The keys that are to change sides, and the side that they leave.
+    #[must_use]
+    pub fn wanted_move(&self) -> Option<(Buckets, Side)> {
+        self.move_to(self.wanted_share())
+    }
+
+    /// The keys that change sides on the way to a share of the target.
+    #[must_use]
+    pub(super) fn move_to(&self, share: Weight) -> Option<(Buckets, Side)> {
+        let moves = self.is_ordered() && self.plan.stage == Stage::DualWrite;
+        let between = || Buckets::between(self.plan.weight, share);
+        moves.then(between).flatten()
+    }
+}
+
+/// The target's share at which an ordered topic leaves `DualWrite` for a stage beyond it.
+pub(super) fn share_to(goal: Stage) -> Option<Weight> {
+    match goal.cmp(&Stage::DualWrite) {
+        Ordering::Less => Some(Weight::ZERO),
+        Ordering::Equal => None,
+        Ordering::Greater => Some(Weight::FULL),
     }
 }
 

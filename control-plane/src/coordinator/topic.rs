@@ -14,7 +14,8 @@ use super::{
     fingerprint::debug,
     gate::{self, Gate, Limits, Scene},
     membership::{Membership, Timing},
-    row::{Proved, Reopening, TopicRecord},
+    order::{Order, Why},
+    row::{Proved, Reopening, TopicRecord, share_to},
 };
 
 /// A managed topic.
@@ -40,6 +41,8 @@ pub(super) struct Topic {
     /// Who writes, as far as offsets and reports tell.
     pub(super) writes: Accounting,
     limits: Limits,
+    /// What is known of the freeze in force, and when the next may be.
+    pub(super) order: Order,
     /// Somebody wants a look that was begun after this time.
     pub(super) look_wanted: Duration,
 }
@@ -75,10 +78,25 @@ pub(super) enum Next {
     Access(Side, Access),
     /// Commit the groups' first offsets on the target.
     FirstOffsets,
-    /// Publish a stage, or the same one with another weight.
-    Publish(Stage),
+    /// Read the ends of the side that the frozen keys leave.
+    ReadEnds(Side),
+    /// Publish the topic's next row.
+    Publish(Row),
     /// It is as it was before it was added: let go of it.
     Release,
+}
+
+/// What the next row of a topic is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Row {
+    /// A stage, or of an unordered topic the same one with another weight.
+    Stage(Stage),
+    /// Keys that are to change sides are frozen.
+    Freeze,
+    /// The frozen keys change sides.
+    Move,
+    /// The frozen keys stay where they are.
+    Abort(Why),
 }
 
 impl Topic {
@@ -102,6 +120,7 @@ impl Topic {
             offsets_committed: false,
             writes: Accounting::new(timing.inspect_resting),
             limits: config.limits,
+            order: Order::new(timing, now),
             look_wanted: Duration::ZERO,
         }
     }
@@ -120,7 +139,7 @@ impl Topic {
     pub(super) fn is_settled(&self, members: &Membership, now: Duration) -> bool {
         self.stage() == self.record.goal
             && !self.record.leaving
-            && self.weight_is_published()
+            && self.share_is_published()
             && Side::BOTH.into_iter().all(|side| {
                 self.has_access(side, self.stage().access(side)) && !self.is_mixed(side)
             })
@@ -155,14 +174,22 @@ impl Topic {
                 gates.push(gate::not_looked_since(now.saturating_sub(facts.begun)));
             }
             (Some(facts), Some(next)) => {
-                gates.extend(gate::of_step(&self.scene(row, members, facts, now), next));
+                let scene = self.scene(row, members, facts, now);
+                let keys = share_to(next).and_then(|share| row.move_to(share));
+                if let Some((_, from)) = keys {
+                    gates.extend(gate::of_move(&scene, from));
+                }
+                let step = gate::of_step(&scene, next).into_iter();
+                let asked = |one: &Gate| gates.iter().any(|gate| gate.code == one.code);
+                let step: Vec<Gate> = step.filter(|one| !asked(one)).collect();
+                gates.extend(step);
             }
             (Some(_), None) => {}
         }
         gates
     }
 
-    fn scene<'a>(
+    pub(super) fn scene<'a>(
         &'a self,
         row: &'a TopicRecord,
         members: &'a Membership,
@@ -190,6 +217,9 @@ impl Topic {
 
     /// What to do now. Order forward: publish, acks, close, drain, seal, proof, publish. Order back: open, confirm, publish.
     pub(super) fn next(&self, members: &Membership, now: Duration) -> Next {
+        if let Some(frozen) = self.record.plan.frozen() {
+            return self.in_freeze(frozen, members, now);
+        }
         if self.work.is_some() || now < self.not_before {
             return Next::Rest;
         }
@@ -226,8 +256,11 @@ impl Topic {
         if !applied {
             return look_again;
         }
-        if !self.weight_is_published() {
-            return Next::Publish(stage);
+        if !self.share_is_published() {
+            return match self.record.wanted_move() {
+                Some((_, from)) => self.next_of_move(from, members, now, look_again),
+                None => Next::Publish(Row::Stage(stage)),
+            };
         }
         let Some(next) = next else {
             let unproved = sealed_side(stage).is_some_and(|side| !self.is_proved(side));
@@ -261,7 +294,7 @@ impl Topic {
                 Next::Access(side, Access::Sealed)
             }
             Some(side) if !self.is_proved(side) => Next::Look,
-            _ => Next::Publish(next),
+            _ => Next::Publish(Row::Stage(next)),
         }
     }
 
@@ -340,6 +373,7 @@ impl Topic {
             .next()
             .or(self.failed.as_ref().map(|(_, why)| why))
             .cloned()
+            .or_else(|| self.order.called_off())
             .or_else(|| self.owed_behind_the_seal(&facts));
         self.facts = Some(facts);
     }
@@ -483,6 +517,7 @@ impl Topic {
     /// Another goal: what failed on the way to the last one is not wanted any more.
     pub(super) fn goal_changes(&mut self, now: Duration) {
         self.failed = None;
+        self.order.relax();
         self.void_proof(now);
     }
 
@@ -536,7 +571,7 @@ impl Topic {
     }
 
     /// The last look, unless the plan or an access has changed since.
-    fn fresh_facts(&self) -> Option<&Facts> {
+    pub(super) fn fresh_facts(&self) -> Option<&Facts> {
         let facts = self.facts.as_ref();
         facts.filter(|facts| facts.begun >= self.changed)
     }
@@ -555,8 +590,9 @@ impl Topic {
             .is_some_and(|proof| proof.side == side && proof.looks >= LOOKS)
     }
 
-    fn weight_is_published(&self) -> bool {
-        self.stage() != Stage::DualWrite || self.record.plan.weight == self.record.weight
+    fn share_is_published(&self) -> bool {
+        let plan = &self.record.plan;
+        plan.frozen().is_none() && plan.share() == self.record.wanted_share()
     }
 
     fn look_is_due(&self, members: &Membership, now: Duration) -> bool {
@@ -566,7 +602,8 @@ impl Topic {
     }
 
     fn interval(&self, members: &Membership) -> Duration {
-        if self.stage() == self.record.goal && !self.access.contains(&None) {
+        let moves_keys = self.record.is_ordered() && !self.share_is_published();
+        if self.stage() == self.record.goal && !self.access.contains(&None) && !moves_keys {
             members.timing.inspect_resting
         } else {
             members.timing.inspect_moving

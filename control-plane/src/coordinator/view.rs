@@ -6,13 +6,14 @@ use crossfade::{
     Access, Revision, Side,
     backend::ConnectedClient,
     control::wire::LeaseMode,
-    stage::{Stage, Weight},
+    stage::{Routing, Stage, Weight},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     facts::Facts,
     gate::{self, Gate},
+    keys::KeysView,
     membership::{Member, Membership, Standing, Timing},
     row::{Abandoned, Override},
     topic::Topic,
@@ -35,6 +36,12 @@ pub struct TopicView {
     pub ready: bool,
     /// The weight for `DualWrite`.
     pub weight_basis_points: Weight,
+    /// How messages find their side.
+    #[serde(default)]
+    pub routing: Routing,
+    /// Of an ordered topic: where its keys are on their way from one side to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysView>,
     /// Of the plan.
     pub revision: Revision,
     /// The groups that move with it.
@@ -100,6 +107,8 @@ impl TopicView {
             next,
             ready: topic.facts.is_some() && gate::passed(&gates),
             weight_basis_points: topic.record.weight,
+            routing: plan.routing,
+            keys: KeysView::new(topic, members, now),
             revision: plan.revision,
             groups: topic.record.groups.clone(),
             access: topic.access,

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crossfade::{
     control::wire::Problem,
-    stage::{Stage, Weight},
+    stage::{Routing, Stage, Weight},
 };
 use serde_json::{Value, json};
 
@@ -61,10 +61,29 @@ impl Operator {
         groups: &[&str],
         target_in_use: Option<&str>,
     ) -> Result<TopicView, OperatorError> {
+        self.add_with(topic, groups, Routing::Unordered, target_in_use)
+            .await
+    }
+
+    /// As [`Self::add_although`], with a routing: whether messages with the same ordering key stay in order while the topic moves.
+    ///
+    /// # Errors
+    /// As [`Self::add_although`]; `conflict` too when a cluster cannot be read in order and that is asked for.
+    ///
+    /// # Cancellation
+    /// As [`Self::add`].
+    pub async fn add_with(
+        &self,
+        topic: &str,
+        groups: &[&str],
+        routing: Routing,
+        target_in_use: Option<&str>,
+    ) -> Result<TopicView, OperatorError> {
         let body = AddTopic {
             topic: topic.into(),
             groups: groups.iter().map(|group| Arc::from(*group)).collect(),
             weight_basis_points: None,
+            ordered: routing == Routing::Ordered,
             target_in_use: target_in_use.map(str::to_owned),
         };
         self.http.post(&["topics"], &body).await

@@ -85,6 +85,12 @@ fn state(view: &TopicView, from: Stage) -> String {
         let seal = view.seal.as_ref().filter(|seal| !seal.passed);
         waits.extend(seal.map(|seal| seal.message.as_str()));
     }
+    let keys = view.keys.as_ref().filter(|keys| {
+        keys.frozen.is_some() || keys.share_basis_points != keys.wanted_basis_points
+    });
+    if let Some(keys) = keys.filter(|_| view.trouble.is_none()) {
+        return format!("{way}: {}", keys.message);
+    }
     match (&view.trouble, waits.as_slice()) {
         (Some(trouble), _) => format!("{way}: {trouble}"),
         (None, []) => format!("{way}: on its way"),
@@ -109,6 +115,22 @@ mod tests {
             "gates": gates, "trouble": null,
         });
         serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn keys_on_their_way_are_told_before_the_gates_of_the_step() {
+        let moving = |wanted: u32, trouble: Option<&str>| {
+            let closed =
+                json!([{"code": "target_lag", "passed": false, "message": "lag", "numbers": {}}]);
+            let mut view = view(Stage::DualWrite, Stage::Draining, closed);
+            let keys = json!({"share_basis_points": 0, "wanted_basis_points": wanted, "message": "freezing"});
+            view.keys = serde_json::from_value(keys).unwrap();
+            view.trouble = trouble.map(str::to_owned);
+            state(&view, Stage::DualWrite)
+        };
+        assert!(moving(10_000, None).ends_with(": freezing"));
+        assert!(moving(0, None).ends_with("waits: lag"));
+        assert!(moving(10_000, Some("no broker")).ends_with("no broker"));
     }
 
     #[test]

@@ -76,6 +76,10 @@ impl Clusters {
 
     /// The administrative calls of a side.
     pub(crate) async fn admin(&self, side: Side) -> Result<Arc<dyn BackendAdmin>> {
+        Ok(self.backend(side).await?.admin())
+    }
+
+    async fn backend(&self, side: Side) -> Result<&Arc<dyn Backend>> {
         let (cluster, cell) = &self.sides[side.index()];
         let backend = cell
             .get_or_try_init(|| async {
@@ -86,7 +90,37 @@ impl Clusters {
             })
             .await
             .map_err(|error: Error| error.with_side(side))?;
-        Ok(backend.admin())
+        Ok(backend)
+    }
+
+    /// That both clusters' backends can read in order.
+    ///
+    /// # Errors
+    /// `conflict` that names the side that cannot; `unavailable` with what a cluster says.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub(crate) async fn read_in_order(&self) -> Result<(), Refusal> {
+        for side in Side::BOTH {
+            let backend = match timeout(CONNECT, self.backend(side)).await {
+                Ok(Ok(backend)) => backend,
+                Ok(Err(error)) => return Err(Refusal::new("unavailable", error.to_string())),
+                Err(_) => {
+                    let why = format!("{side}: no answer within {CONNECT:?}");
+                    return Err(Refusal::new("unavailable", why));
+                }
+            };
+            if !backend.capability().ordered {
+                return Err(Refusal::new(
+                    "conflict",
+                    format!(
+                        "the {side} cannot be read in order: its backend ({}) has no ordered consumers. Add the topic without --ordered, if its messages may be handled in any order while it moves",
+                        backend.scheme()
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// That source and target are two clusters: a topic cannot be sealed on one side and open on the other where both are one.

@@ -6,6 +6,7 @@ use crossfade::{
     Access, Revision, Side,
     backend::TopicDescription,
     control::wire::{SyncRequest, SyncResponse},
+    stage::Routing,
 };
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
@@ -175,6 +176,17 @@ impl Handle {
                 )));
             }
             sleep(LOOK_POLL).await;
+        }
+    }
+
+    /// Checks that topics of this routing can be moved between the clusters.
+    ///
+    /// # Errors
+    /// `conflict` that names the side that cannot be read in order; `unavailable` with what a cluster says.
+    pub(crate) async fn can_move(&self, routing: Routing) -> Result<(), Refusal> {
+        match routing {
+            Routing::Ordered => self.clusters.read_in_order().await,
+            _ => Ok(()),
         }
     }
 

@@ -1,8 +1,11 @@
 //! The calls to the brokers that the coordinator asks for, each with a bound.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crossfade::{BoxFuture, Result, Side};
+use crossfade::{
+    BoxFuture, Error, ErrorKind, Result, Side,
+    backend::{BackendAdmin, QueueId, TopicSettings},
+};
 use tokio::time::timeout;
 
 use super::{
@@ -91,10 +94,60 @@ pub(super) async fn perform(
                 result,
             }
         }
+        Work::ReadEnds {
+            topic,
+            side,
+            settings,
+            frozen,
+            token,
+        } => {
+            let reading = async {
+                let admin = clusters.admin(side).await?;
+                ends(&*admin, &topic, &settings).await
+            };
+            let result = bounded(side, reading).await;
+            Event::Ends {
+                topic,
+                token,
+                frozen,
+                result,
+            }
+        }
     }
 }
 
-async fn bounded(side: Side, call: impl Future<Output = Result<()>>) -> Result<(), String> {
+/// The ends of every queue that the topic has now, those that it has got since the last look among them.
+async fn ends(
+    admin: &dyn BackendAdmin,
+    topic: &str,
+    settings: &TopicSettings,
+) -> Result<BTreeMap<QueueId, u64>> {
+    let described = admin.topic(topic).await?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            "read the ends of a topic",
+            format!("topic {topic} does not exist any more"),
+        )
+    })?;
+    let grown = admin.grown(topic, settings, &described)?;
+    let ends = admin
+        .ends(topic, grown.as_ref().unwrap_or(settings))
+        .await?;
+    match described
+        .queues
+        .iter()
+        .find(|queue| !ends.contains_key(queue))
+    {
+        None => Ok(ends),
+        Some(queue) => Err(Error::new(
+            ErrorKind::Unavailable,
+            "read the ends of a topic",
+            format!("the end of queue {queue} of topic {topic} is not known"),
+        )),
+    }
+}
+
+async fn bounded<T>(side: Side, call: impl Future<Output = Result<T>>) -> Result<T, String> {
     match timeout(CHANGE, call).await {
         Ok(result) => result.map_err(|error| error.with_side(side).to_string()),
         Err(_) => Err(format!(

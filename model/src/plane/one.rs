@@ -281,7 +281,8 @@ impl Plane {
         match *self.work.take()? {
             Work::SetAccess { token, .. }
             | Work::Inspect { token, .. }
-            | Work::CommitFirstOffsets { token, .. } => Some(token),
+            | Work::CommitFirstOffsets { token, .. }
+            | Work::ReadEnds { token, .. } => Some(token),
         }
     }
 
@@ -368,5 +369,7 @@ fn timing() -> Timing {
         relist: Duration::ZERO,
         reconnect: Duration::ZERO,
         forget: LEASE * 1_000,
+        freeze: BOUND,
+        freeze_again: Duration::ZERO,
     }
 }

@@ -314,6 +314,11 @@ impl<L: Layer> BackendConsumer for Layered<L, dyn BackendConsumer> {
         self.layer.nack(&self.inner, token, delay)
     }
 
+    /// No call to the cluster.
+    fn let_go(&self, token: AckToken) -> Result<()> {
+        self.inner.let_go(token)
+    }
+
     fn ready(&self) -> BoxFuture<'_, Result<()>> {
         self.layer.around("ready", self.inner.ready())
     }

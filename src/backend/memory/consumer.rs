@@ -8,7 +8,7 @@ use super::{
     closed,
     cluster::Cluster,
     group::{Group, Leave, RetryQueue},
-    member::{Member, Taken},
+    member::{Ended, Member, Taken},
     topic::Record,
 };
 use crate::{
@@ -50,7 +50,7 @@ impl MemoryConsumer {
             client_id,
             topic.name.clone(),
             tags,
-            subscription.outstanding(),
+            subscription,
         ));
         let retry = group.retry_queue(&topic.name);
         group.join(member.clone(), cluster);
@@ -120,14 +120,24 @@ impl MemoryConsumer {
     ) -> Result<()> {
         let config = &self.cluster.config;
         let ended = self.member.finish(token, config, before);
-        ended.ok_or_else(|| match self.member.is_closed() {
-            true => closed(operation),
-            false => Error::new(
+        self.ended(ended, operation)
+    }
+
+    fn ended(&self, ended: Option<Ended>, operation: &'static str) -> Result<()> {
+        match ended {
+            Some(ended) => {
+                if ended.frees_queue {
+                    self.group.rebalance(self.member.topic(), &self.cluster);
+                }
+                Ok(())
+            }
+            None if self.member.is_closed() => Err(closed(operation)),
+            None => Err(Error::new(
                 ErrorKind::StaleDelivery,
                 operation,
                 "this consumer does not hold the delivery any more",
-            ),
-        })
+            )),
+        }
     }
 }
 
@@ -162,6 +172,10 @@ impl BackendConsumer for MemoryConsumer {
 
     fn nack(&self, token: AckToken, delay: Duration) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move { self.end(token, "nack", |record| self.give_back(record, delay)) })
+    }
+
+    fn let_go(&self, token: AckToken) -> Result<()> {
+        self.ended(self.member.let_go(token), "let go")
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<()>> {

@@ -86,6 +86,8 @@ pub(super) struct Cursor {
     pub(super) key: CursorKey,
     pub(super) queue: Arc<Queue>,
     pub(super) committed: Arc<CommittedOffset>,
+    /// Goes to another member once what was handed out has ended; nothing more is handed out.
+    pub(super) leaving: bool,
     base: u64,
     done: VecDeque<bool>,
 }
@@ -101,6 +103,7 @@ impl Cursor {
             key,
             queue,
             committed,
+            leaving: false,
             base: start,
             done: VecDeque::new(),
         }

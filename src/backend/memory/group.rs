@@ -1,7 +1,7 @@
 //! Consumer groups: members, who reads which queue, committed offsets.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::{Arc, Mutex},
 };
@@ -15,6 +15,7 @@ use super::{
     member::Member,
     topic::{Queue, Topic},
 };
+use crate::queue::QueueId;
 
 /// A group. Lock order: group, member, cluster, topic, queue or offset; nobody waits for anything else under one.
 #[derive(Debug)]
@@ -73,14 +74,14 @@ impl Group {
         state
             .members
             .retain(|other| other.number() != member.number());
-        member.revoke(|_| false, how);
+        member.revoke_all(how);
         self.assign(&mut state, member.topic(), cluster);
     }
 
     /// Takes everything away from everybody.
     pub(super) fn disband(&self) {
         for member in lock(&self.state).members.drain(..) {
-            member.revoke(|_| false, Leave::Crash);
+            member.revoke_all(Leave::Crash);
         }
     }
 
@@ -125,6 +126,20 @@ impl Group {
         lock(&self.state).offsets(topic, queues).to_vec()
     }
 
+    /// What is committed in some queues; nothing in one that the topic never had.
+    pub(super) fn committed(
+        &self,
+        topic: &str,
+        queues: &[QueueId],
+    ) -> BTreeMap<QueueId, Option<u64>> {
+        let now = Instant::now();
+        let state = lock(&self.state);
+        let offsets = state.offsets.get(topic).map(Vec::as_slice);
+        let of = |queue: &QueueId| offsets?.get(queue.queue as usize)?.get(now);
+        let queues = queues.iter();
+        queues.map(|queue| (queue.clone(), of(queue))).collect()
+    }
+
     pub(super) fn forget_topic(&self, topic: &str) {
         lock(&self.state).offsets.remove(topic);
     }
@@ -166,7 +181,7 @@ impl Group {
                     share.contains(&number) && Arc::ptr_eq(&cursor.queue, &queues[number])
                 }
             };
-            member.revoke(stays, Leave::Close);
+            member.revoke(stays);
         }
         let now = Instant::now();
         for (index, member) in members.iter().enumerate() {
@@ -175,7 +190,11 @@ impl Group {
                     retry: false,
                     queue: number as u32,
                 };
-                member.give(key, &queues[number], &offsets[number], now);
+                // One that reads in order keeps its queue until what it has handed out has ended.
+                let mut others = members.iter().filter(|other| !Arc::ptr_eq(other, member));
+                if !others.any(|other| other.has(key)) {
+                    member.give(key, &queues[number], &offsets[number], now);
+                }
             }
             if index == 0 {
                 let key = CursorKey {

@@ -14,7 +14,7 @@ use super::{
     lock,
     topic::{Queue, Record},
 };
-use crate::backend::AckToken;
+use crate::backend::{AckToken, Subscription};
 
 /// How far a member reads ahead of its first message that is not done (RocketMQ `consumeConcurrentlyMaxSpan`).
 const MAX_SPAN: usize = 2000;
@@ -26,6 +26,8 @@ pub(super) struct Member {
     topic: Arc<str>,
     /// `None`: all.
     tags: Option<BTreeSet<String>>,
+    /// Reads in order: a queue stays locked until what was handed out of it has ended.
+    ordered: bool,
     max_outstanding: usize,
     wake: Arc<Notify>,
     state: Mutex<MemberState>,
@@ -40,6 +42,23 @@ struct MemberState {
     outstanding: HashMap<u64, (CursorKey, u64)>,
     tokens: u64,
     closed: bool,
+}
+
+impl MemberState {
+    fn end(&mut self, token: AckToken, key: CursorKey, leaving: bool) -> Ended {
+        self.outstanding.remove(&token.0);
+        let busy = self.outstanding.values().any(|(other, _)| *other == key);
+        Ended {
+            frees_queue: leaving && !busy,
+        }
+    }
+}
+
+/// What the end of a delivery leads to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    /// The queue can go to the member that it was promised to.
+    pub(super) frees_queue: bool,
 }
 
 /// A record that was handed out.
@@ -66,14 +85,15 @@ impl Member {
         client_id: &str,
         topic: Arc<str>,
         tags: Option<&str>,
-        max_outstanding: usize,
+        subscription: &Subscription,
     ) -> Self {
         Member {
             number,
             client_id: client_id.into(),
             topic,
             tags: tags.and_then(parse_tags),
-            max_outstanding: max_outstanding.max(1),
+            ordered: subscription.ordered,
+            max_outstanding: subscription.outstanding().max(1),
             wake: Arc::default(),
             state: Mutex::default(),
         }
@@ -107,7 +127,8 @@ impl Member {
     /// The numbers of the topic's queues that it reads.
     pub(super) fn assigned(&self) -> Vec<u32> {
         let state = lock(&self.state);
-        let cursors = state.cursors.iter().filter(|cursor| !cursor.key.retry);
+        let ours = |cursor: &&Cursor| !cursor.key.retry && !cursor.leaving;
+        let cursors = state.cursors.iter().filter(ours);
         cursors.map(|cursor| cursor.key.queue).collect()
     }
 
@@ -122,16 +143,40 @@ impl Member {
         closed
     }
 
-    /// Takes away the queues for which `stays` is false. What they had handed out is stale from now on.
-    pub(super) fn revoke(&self, stays: impl Fn(&Cursor) -> bool, how: Leave) {
+    /// Takes away the queues for which `stays` is false. What they had handed out is stale from now on; a member that reads in order keeps such a queue
+    /// until it has ended.
+    pub(super) fn revoke(&self, stays: impl Fn(&Cursor) -> bool) {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let ordered = self.ordered;
+        let busy: BTreeSet<_> = state.outstanding.values().map(|(key, _)| *key).collect();
+        let keeps = |cursor: &mut Cursor| {
+            let stays = stays(cursor);
+            cursor.leaving = !stays && ordered && !cursor.key.retry && busy.contains(&cursor.key);
+            stays || cursor.leaving
+        };
+        self.drop_queues(state, keeps, Leave::Close);
+    }
+
+    /// Takes away all queues at once.
+    pub(super) fn revoke_all(&self, how: Leave) {
+        self.drop_queues(&mut lock(&self.state), |_| false, how);
+    }
+
+    fn drop_queues(
+        &self,
+        state: &mut MemberState,
+        mut keeps: impl FnMut(&mut Cursor) -> bool,
+        how: Leave,
+    ) {
         let MemberState {
             cursors,
             outstanding,
             ..
-        } = &mut *lock(&self.state);
-        cursors.retain(|cursor| {
-            let stays = stays(cursor);
-            if !stays {
+        } = state;
+        cursors.retain_mut(|cursor| {
+            let keeps = keeps(cursor);
+            if !keeps {
                 cursor.queue.remove_reader(self.number);
                 outstanding.retain(|_, (key, _)| *key != cursor.key);
                 match how {
@@ -139,8 +184,17 @@ impl Member {
                     Leave::Crash => cursor.committed.forget(Instant::now()),
                 }
             }
-            stays
+            keeps
         });
+    }
+
+    /// Whether it has the queue, also one that is leaving.
+    pub(super) fn has(&self, key: CursorKey) -> bool {
+        let state = lock(&self.state);
+        let found = state
+            .cursors
+            .binary_search_by_key(&key, |cursor| cursor.key);
+        found.is_ok()
     }
 
     /// Gives a queue, to be read from the committed offset on, or from the first message; one that it has is left alone.
@@ -182,6 +236,9 @@ impl Member {
         for turn in 0..turns {
             let index = (state.turn + turn) % turns;
             let cursor = &mut state.cursors[index];
+            if cursor.leaving {
+                continue;
+            }
             loop {
                 let room = self
                     .max_outstanding
@@ -237,8 +294,9 @@ impl Member {
         token: AckToken,
         config: &MemoryConfig,
         before: impl FnOnce(&Arc<Record>),
-    ) -> Option<()> {
-        let mut state = lock(&self.state);
+    ) -> Option<Ended> {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
         let (key, offset) = *state.outstanding.get(&token.0)?;
         let was_full = state.outstanding.len() >= self.max_outstanding;
         let index = state
@@ -253,11 +311,23 @@ impl Member {
                 .committed
                 .stage(end, Instant::now(), config.commit_interval);
         }
-        state.outstanding.remove(&token.0);
+        let leaving = cursor.leaving;
         if was_full || was_wide {
             self.wake();
         }
-        Some(())
+        Some(state.end(token, key, leaving))
+    }
+
+    /// Forgets an outstanding delivery of a queue that is leaving: whoever has the queue next gets it. `None` for any other token.
+    pub(super) fn let_go(&self, token: AckToken) -> Option<Ended> {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let (key, _) = *state.outstanding.get(&token.0)?;
+        let leaving = |cursor: &Cursor| cursor.key == key && cursor.leaving;
+        if !state.cursors.iter().any(leaving) {
+            return None;
+        }
+        Some(state.end(token, key, true))
     }
 
     fn wants(&self, record: &Record) -> bool {

@@ -13,7 +13,7 @@ mod topic;
 mod transaction;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
@@ -24,8 +24,8 @@ use self::{
     admin::MemoryAdmin, cluster::Cluster, consumer::MemoryConsumer, producer::MemoryProducer,
 };
 use super::{
-    Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Stored, Subscription,
-    TransactionChecker,
+    Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, QueueId, Stored,
+    Subscription, TransactionChecker,
 };
 use crate::{
     BoxFuture,
@@ -172,7 +172,7 @@ impl Backend for MemoryBackend {
             delayed_send: true,
             tags: true,
             sql_filter: false,
-            ordered: false,
+            ordered: true,
             batch: true,
             transactions: true,
             counts_delayed: true,
@@ -213,6 +213,20 @@ impl Backend for MemoryBackend {
             self.check("consumer")?;
             let consumer = MemoryConsumer::join(&self.cluster, &self.client_id, subscription)?;
             Ok(Arc::new(consumer) as Arc<dyn BackendConsumer>)
+        })
+    }
+
+    fn committed<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        queues: &'a [QueueId],
+    ) -> BoxFuture<'a, Result<BTreeMap<QueueId, Option<u64>>>> {
+        Box::pin(async move {
+            self.check("read committed offsets")?;
+            let topic = self.cluster.topic_for_client(topic, "committed")?;
+            let group = self.cluster.group_for_client(group, "committed")?;
+            Ok(group.committed(&topic.name, queues))
         })
     }
 

@@ -25,9 +25,7 @@ impl RocketmqConsumer {
             Filter::Tags(tags) => options.tags.clone_from(tags),
             Filter::Sql(_) => return Err(unsupported("an SQL92 filter")),
         }
-        if subscription.ordered {
-            return Err(unsupported("reading in order"));
-        }
+        options.ordered = subscription.ordered;
         let Subscription { topic, group, .. } = subscription;
         let consumer = Consumer::new(client, topic, group, options)
             .await
@@ -57,6 +55,11 @@ impl BackendConsumer for RocketmqConsumer {
             let nacked = self.consumer.nack(Token(token.0), delay).await;
             nacked.map_err(|error| convert("nack", ErrorKind::Unexpected, error))
         })
+    }
+
+    fn let_go(&self, token: AckToken) -> Result<()> {
+        let let_go = self.consumer.let_go(Token(token.0));
+        let_go.map_err(|error| convert("let go", ErrorKind::Unexpected, error))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<()>> {

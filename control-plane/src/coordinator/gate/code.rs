@@ -43,6 +43,9 @@ pub enum Code {
     TargetBacklogKnown,
     SourceSealed,
     TargetSealed,
+    MovesPassed,
+    MovingRetries,
+    MovingLag,
 }
 
 /// What there is to say about a code.
@@ -73,7 +76,7 @@ use Policy::{Never, Note, Override};
 
 impl Code {
     /// Every code, in the order in which they are shown.
-    pub const ALL: [Code; 34] = [
+    pub const ALL: [Code; 37] = [
         Code::InstancesAcked,
         Code::InstancesLost,
         Code::PlansRefused,
@@ -108,6 +111,9 @@ impl Code {
         Code::TargetBacklogKnown,
         Code::SourceSealed,
         Code::TargetSealed,
+        Code::MovesPassed,
+        Code::MovingRetries,
+        Code::MovingLag,
     ];
 
     /// The stable text.
@@ -181,6 +187,17 @@ impl Code {
             ],
             _ => &[ClustersAnswer],
         }
+    }
+
+    /// The gates that come before keys of an ordered topic change sides.
+    #[must_use]
+    pub fn of_move() -> &'static [Code] {
+        &[
+            Code::ClustersAnswer,
+            Code::MovesPassed,
+            Code::MovingRetries,
+            Code::MovingLag,
+        ]
     }
 
     /// The code of a side's own gate.
@@ -414,6 +431,26 @@ impl Code {
                     "the seal turns a stray writer's loss into an error, and the proof under it is what `drained` means",
                 ),
                 "the target refuses every send on every broker, and two looks under the seal found the same",
+            ),
+            Code::MovesPassed => (
+                "moves_passed",
+                "迁移屏障未超限",
+                Never(
+                    "a plan carries every move until all groups have passed it, and it must not grow for ever",
+                ),
+                "few earlier moves of the topic's keys wait for a group to pass their barriers",
+            ),
+            Code::MovingRetries => (
+                "moving_retries",
+                "待迁移端无重试消息",
+                Override,
+                "no retry and no delayed message waits on the side that keys are to leave: no barrier covers those",
+            ),
+            Code::MovingLag => (
+                "moving_lag",
+                "待迁移端堆积未超限",
+                Override,
+                "no group has more messages waiting on the side that keys are to leave than the limit: the moved keys wait for them",
             ),
         };
         Entry {

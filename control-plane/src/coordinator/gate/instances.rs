@@ -116,8 +116,10 @@ fn out_of_contact(lost: &[&Member], members: &Membership, now: Duration) -> Stri
                 && other.standing(&members.timing, now) == Standing::Live
         })
     };
+    let (by_word, others): (Vec<&Member>, Vec<&Member>) =
+        lost.iter().partition(|member| member.needs_a_word());
     let (again, gone): (Vec<&Member>, Vec<&Member>) =
-        lost.iter().copied().partition(|member| runs_again(member));
+        others.into_iter().partition(|member| runs_again(member));
     let named = |members: &[&Member]| {
         let names: Vec<String> = members.iter().map(|member| member.name()).collect();
         names.join(", ")
@@ -127,6 +129,12 @@ fn out_of_contact(lost: &[&Member], members: &Membership, now: Duration) -> Stri
         words.push(format!(
             "out of contact, perhaps still running with an old plan: {}. Start it again; if it is gone for good: crossfade instance confirm-gone NAME --reason TEXT",
             named(&gone)
+        ));
+    }
+    if !by_word.is_empty() {
+        words.push(format!(
+            "out of contact, and they send to an ordered topic, where no broker's list proves that a process is gone: {}. Make sure that the process has ended, then: crossfade instance confirm-gone NAME --reason TEXT",
+            named(&by_word)
         ));
     }
     if !again.is_empty() {

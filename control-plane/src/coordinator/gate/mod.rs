@@ -5,13 +5,14 @@ mod clusters;
 mod code;
 mod drain;
 mod instances;
+mod order;
 mod presence;
 mod readers;
 mod writes;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crossfade::stage::Stage;
+use crossfade::{Side, stage::Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +33,8 @@ use super::{
 pub struct Limits {
     /// Most messages that a group may lag on the target when the source is closed. Default 10 000.
     pub target_lag: u64,
+    /// Most messages that may wait for a group on the side that ordering keys are to leave: the moved keys wait for them. Default 1 000.
+    pub moving_lag: u64,
     /// Whether writes are accounted for: without it, unmanaged ones are not seen, and the gates about them are notes. Default: yes.
     pub accounting: bool,
 }
@@ -40,6 +43,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             target_lag: 10_000,
+            moving_lag: 1_000,
             accounting: true,
         }
     }
@@ -123,17 +127,37 @@ pub(super) fn applied(row: &TopicRecord, members: &Membership, now: Duration) ->
 
 /// The gates of the step from the topic's stage to `next` that a look at the brokers decides, with the overrides in force.
 pub(super) fn of_step(scene: &Scene<'_>, next: Stage) -> Vec<Gate> {
-    judged(scene, next).collect()
+    let codes = Code::of_step(scene.row.plan.stage, next);
+    judged(scene, codes, None).collect()
+}
+
+/// The gates of a move of keys away from a side, with the overrides in force.
+pub(super) fn of_move(scene: &Scene<'_>, from: Side) -> Vec<Gate> {
+    judged(scene, Code::of_move(), Some(from)).collect()
 }
 
 /// Whether all of these are passed; those behind the first that is not are not looked at.
 pub(super) fn is_open(scene: &Scene<'_>, next: Stage) -> bool {
-    !judged(scene, next).any(|gate| gate.blocks())
+    let codes = Code::of_step(scene.row.plan.stage, next);
+    !judged(scene, codes, None).any(|gate| gate.blocks())
 }
 
-fn judged(scene: &Scene<'_>, next: Stage) -> impl Iterator<Item = Gate> {
-    let codes = Code::of_step(scene.row.plan.stage, next);
-    let gates = codes.iter().map(|code| gate(*code, scene));
+/// Whether all gates of a move of keys away from a side are passed.
+pub(super) fn move_is_open(scene: &Scene<'_>, from: Side) -> bool {
+    !judged(scene, Code::of_move(), Some(from)).any(|gate| gate.blocks())
+}
+
+/// `from` is the side that keys are to leave, where the gates are about such a move.
+fn judged(
+    scene: &Scene<'_>,
+    codes: &'static [Code],
+    from: Option<Side>,
+) -> impl Iterator<Item = Gate> {
+    let gates = codes.iter().map(move |code| match (code, from) {
+        (Code::MovingLag, Some(from)) => order::lag(scene, from),
+        (Code::MovingRetries, Some(from)) => order::retries(scene, from),
+        _ => gate(*code, scene),
+    });
     gates.map(|mut gate| {
         if !gate.passed {
             let overrides = scene.row.overrides.iter();
@@ -147,7 +171,7 @@ fn judged(scene: &Scene<'_>, next: Stage) -> impl Iterator<Item = Gate> {
 }
 
 fn gate(code: Code, scene: &Scene<'_>) -> Gate {
-    use crossfade::Side::{Source, Target};
+    use Side::{Source, Target};
     match code {
         Code::ClustersAnswer => clusters::answer(scene),
         Code::Permissions => clusters::permissions(scene),
@@ -177,13 +201,17 @@ fn gate(code: Code, scene: &Scene<'_>) -> Gate {
         Code::TargetDrained => drain::drained(scene, Target),
         Code::SourceBacklogKnown => drain::known(scene, Source),
         Code::TargetBacklogKnown => drain::known(scene, Target),
+        Code::MovesPassed => order::moves(scene),
         // These do not come from a look: `of_instances`, `of_seal` and the refusal of an unknown topic make them.
         Code::InstancesAcked
         | Code::InstancesLost
         | Code::PlansRefused
         | Code::TopicManaged
         | Code::SourceSealed
-        | Code::TargetSealed => Gate::new(code, false, code.entry().about, Value::Null),
+        | Code::TargetSealed
+        // And these need the side that keys are to leave.
+        | Code::MovingLag
+        | Code::MovingRetries => Gate::new(code, false, code.entry().about, Value::Null),
     }
 }
 

@@ -579,7 +579,7 @@ fn every_code_of_a_step_is_closed_by_some_case_above() {
 }
 
 /// The codes as they were published first: scripts and dashboards know them. This list only grows.
-const PUBLISHED: [&str; 34] = [
+const PUBLISHED: [&str; 37] = [
     "instances_acked",
     "instances_lost",
     "plans_refused",
@@ -614,6 +614,9 @@ const PUBLISHED: [&str; 34] = [
     "target_backlog_known",
     "source_sealed",
     "target_sealed",
+    "moves_passed",
+    "moving_retries",
+    "moving_lag",
 ];
 
 #[test]
@@ -646,6 +649,9 @@ fn table() -> String {
             Code::TopicManaged => "every command".to_owned(),
             Code::SourceSealed => "`target_only` is published and settled".to_owned(),
             Code::TargetSealed => "`source_only` is published and settled".to_owned(),
+            Code::MovesPassed | Code::MovingRetries | Code::MovingLag => {
+                "keys of an ordered topic change sides".to_owned()
+            }
             _ if asked.is_empty() || asked.len() == steps.len() => "every step".to_owned(),
             _ => asked.join(", "),
         };

@@ -50,6 +50,25 @@ impl World {
                 token,
                 result: Ok(()),
             },
+            Work::ReadEnds {
+                topic,
+                side,
+                frozen,
+                token,
+                ..
+            } => {
+                self.check_barrier();
+                let ends = [(queue_id(0), self.end[side.index()])].into();
+                Event::Ends {
+                    topic,
+                    token,
+                    frozen,
+                    result: match self.ends_fail {
+                        true => Err("a broker does not answer".to_owned()),
+                        false => Ok(ends),
+                    },
+                }
+            }
         }
     }
 
@@ -71,7 +90,7 @@ impl World {
         };
         let backlog = Backlog {
             queues: vec![queue.clone()],
-            retry_of_others: retry.owed(),
+            retry_of_others: retry.owed().saturating_sub(self.retrying[side.index()]),
             retry: vec![retry],
             delayed: Some(0),
             half: Some(0),

@@ -139,7 +139,9 @@ fn lost_consumer_of_several_topics_is_harmless_once_a_look_at_each_has_not_found
     };
     let mut standing = |second, topic: &str, listed, unknown: &[&str]| {
         let now = over + Duration::from_secs(second);
-        members.note_clients(&topic.into(), &look(now, listed, unknown), |_| true);
+        members.note_clients(&topic.into(), &look(now, listed, unknown), |_| {
+            Some(Routing::Unordered)
+        });
         let member = members.iter().next().unwrap();
         member.standing(&timing, now)
     };

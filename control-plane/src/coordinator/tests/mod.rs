@@ -3,6 +3,7 @@
 mod brokers;
 mod crash;
 mod lost;
+mod ordered;
 mod outdated;
 mod refused;
 mod removal;
@@ -16,6 +17,7 @@ use self::{
     world::{World, consumes},
 };
 use super::*;
+use crossfade::stage::{Routing, TopicPlan};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";

@@ -49,6 +49,7 @@ fn topic_that_has_moved_comes_back_where_it_is_with_its_own_configuration() {
             topic,
             groups,
             weight: None,
+            routing: Routing::Unordered,
             described,
         })
         .unwrap();

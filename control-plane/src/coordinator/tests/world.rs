@@ -17,6 +17,8 @@ pub(super) struct App {
     pub(super) produces: bool,
     pub(super) applied: Revision,
     pub(super) alive: bool,
+    /// It asks, and applies nothing new.
+    pub(super) stuck: bool,
 }
 
 pub(super) struct World {
@@ -47,10 +49,19 @@ pub(super) struct World {
     pub(super) crash_at: Option<usize>,
     pub(super) events: usize,
     pub(super) in_flight: Vec<(Side, Access)>,
+    pub(super) routing: Routing,
+    /// The ends of a side cannot be read.
+    pub(super) ends_fail: bool,
+    /// Retries that each side owes to the group.
+    pub(super) retrying: [u64; 2],
 }
 
 impl World {
     pub(super) fn new() -> Self {
+        World::of(Routing::Unordered)
+    }
+
+    pub(super) fn of(routing: Routing) -> Self {
         let mut world = World {
             coordinator: Coordinator::restore(Config::default(), Vec::new(), Duration::ZERO)
                 .unwrap(),
@@ -73,6 +84,9 @@ impl World {
             crash_at: None,
             events: 0,
             in_flight: Vec::new(),
+            routing,
+            ends_fail: false,
+            retrying: [0; 2],
         };
         world.add();
         world
@@ -98,13 +112,18 @@ impl World {
             topic: TOPIC.into(),
             groups: vec![GROUP.into()],
             weight: None,
+            routing: self.routing,
             described,
         })
         .unwrap();
     }
 
     pub(super) fn with_apps(modes: [LeaseMode; 2]) -> Self {
-        let mut world = World::new();
+        World::with_apps_of(Routing::Unordered, modes)
+    }
+
+    pub(super) fn with_apps_of(routing: Routing, modes: [LeaseMode; 2]) -> Self {
+        let mut world = World::of(routing);
         for (name, produces, lease_mode) in
             [("producer", true, modes[0]), ("consumer", false, modes[1])]
         {
@@ -130,6 +149,7 @@ impl World {
             produces,
             applied: Revision(0),
             alive: true,
+            stuck: false,
         });
     }
 
@@ -194,16 +214,20 @@ impl World {
             return;
         }
         assert!(plan.revision > last.revision);
+        assert_eq!(
+            crossfade::stage::adopt(Some(last), &plan).unwrap(),
+            crossfade::stage::Adoption::Adopt
+        );
         assert_eq!(plan.previous_revision, last.revision);
         assert!(
             plan.stage == last.stage || plan.stage.is_neighbour(last.stage),
             "{last:?} {plan:?}"
         );
-        for app in self
-            .apps
-            .iter()
-            .filter(|app| app.alive && app.applied != Revision(0))
-        {
+        // Nobody is waited for when a freeze is called off.
+        let is_aborted =
+            last.frozen().is_some() && plan.frozen().is_none() && plan.share() == last.share();
+        let waits_for = self.apps.iter().filter(|_| !is_aborted);
+        for app in waits_for.filter(|app| app.alive && app.applied != Revision(0)) {
             assert_eq!(
                 app.applied, last.revision,
                 "{} had not applied {last:?}",
@@ -251,12 +275,20 @@ impl World {
 
     pub(super) fn sync(&mut self, index: usize) {
         let app = &mut self.apps[index];
-        let plan = self
+        let newest = self
             .coordinator
             .plans_after(Revision(0))
             .plans
             .pop()
             .unwrap();
+        let plan = match app.stuck {
+            true => self
+                .published
+                .iter()
+                .find(|plan| plan.revision == app.applied),
+            false => None,
+        };
+        let plan = plan.cloned().unwrap_or(newest);
         let first_contact = app.applied == Revision(0);
         let sides = Side::BOTH
             .into_iter()

@@ -1,0 +1,224 @@
+use std::time::Duration;
+
+use super::Consumer;
+use crate::{
+    Delivery, IdempotencyKey, Message, Producer, Side,
+    dedup::{Claim, DedupStore},
+    fixture::{GROUP, TOPIC, World, key_of, nothing, one, within},
+    stage::Stage,
+};
+
+async fn send(producer: &Producer, key: &str, body: &str) -> Side {
+    let message = Message::new(body.to_owned()).with_ordering_key(key);
+    producer.send(message).await.unwrap().side
+}
+
+fn body(delivery: &Delivery) -> &str {
+    std::str::from_utf8(&delivery.message.body).unwrap()
+}
+
+async fn handle(consumer: &Consumer, expected: &str) {
+    let delivery = one(consumer).await;
+    assert_eq!(body(&delivery), expected);
+    consumer.ack(&delivery).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_waits_for_the_end_of_the_one_before_it_under_its_key_and_for_no_other() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    for (key, body) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
+        send(&producer, key, body).await;
+    }
+    let (first, other) = (one(&consumer).await, one(&consumer).await);
+    let mut bodies = [body(&first), body(&other)];
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["a1", "b1"]);
+    nothing(&consumer).await;
+    for delivery in [&first, &other] {
+        consumer.ack(delivery).await.unwrap();
+    }
+    handle(&consumer, "a2").await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_handler_is_tried_again_in_place_and_the_offset_does_not_pass_it() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    send(&producer, "a", "a1").await;
+    send(&producer, "a", "a2").await;
+    for attempt in 1..4 {
+        let delivery = one(&consumer).await;
+        assert_eq!((body(&delivery), delivery.attempt), ("a1", attempt));
+        consumer
+            .nack(&delivery, Duration::from_secs(1))
+            .await
+            .unwrap();
+        let owed = world.backlog(Side::Source).await;
+        assert_eq!((owed.waiting(), owed.retrying()), (2, 0));
+    }
+    handle(&consumer, "a1").await;
+    handle(&consumer, "a2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn duplicate_of_a_pending_message_blocks_its_key_and_no_other() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let (producer, consumer) = (world.producer(), world.consumer());
+    let twin = IdempotencyKey::new("twin").unwrap();
+    let scope = crate::dedup::scope(TOPIC, GROUP);
+    let elsewhere = "elsewhere".into();
+    let claimed = world.dedup.claim(&scope, &twin, &elsewhere).await.unwrap();
+    assert_eq!(claimed, Claim::First);
+    let message = Message::new("a1").with_ordering_key("a");
+    producer
+        .send(message.with_idempotency_key(twin.clone()))
+        .await
+        .unwrap();
+    send(&producer, "a", "a2").await;
+    send(&producer, "b", "b1").await;
+    handle(&consumer, "b1").await;
+    nothing(&consumer).await;
+    world.dedup.commit(&scope, &twin, &elsewhere).await.unwrap();
+    handle(&consumer, "a2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn moved_key_waits_on_the_new_side_until_the_group_has_passed_the_barrier() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let moving = key_of(|bucket| bucket < 5_000);
+    let staying = key_of(|bucket| bucket >= 5_000);
+    let consumer = world.consumer();
+    assert_eq!(send(&producer, &moving, "1").await, Side::Source);
+    let first = one(&consumer).await;
+    world.freeze(5_000);
+    world.release(5_000).await;
+    assert_eq!(send(&producer, &moving, "2").await, Side::Target);
+    assert_eq!(send(&producer, &staying, "other").await, Side::Source);
+    handle(&consumer, "other").await;
+    nothing(&consumer).await;
+    consumer.ack(&first).await.unwrap();
+    handle(&consumer, "2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_member_of_the_group_holds_the_barrier_as_well() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let moving = key_of(|bucket| bucket < 5_000);
+    let consumers = [world.consumer(), world.consumer()];
+    for consumer in &consumers {
+        consumer.ready(Duration::from_secs(5)).await.unwrap();
+    }
+    send(&producer, &moving, "1").await;
+    let mut held = None;
+    for (index, consumer) in consumers.iter().enumerate() {
+        let mut got = consumer.receive(1, Duration::from_secs(2)).await.unwrap();
+        held = held.or_else(|| got.pop().map(|delivery| (index, delivery)));
+    }
+    let (reader, first) = held.unwrap();
+    world.freeze(5_000);
+    world.release(5_000).await;
+    assert_eq!(send(&producer, &moving, "2").await, Side::Target);
+    for consumer in &consumers {
+        nothing(consumer).await;
+    }
+    consumers[reader].ack(&first).await.unwrap();
+    let mut got = Vec::new();
+    for consumer in &consumers {
+        got.extend(consumer.receive(1, Duration::from_secs(2)).await.unwrap());
+    }
+    assert_eq!(got.iter().map(body).collect::<Vec<_>>(), ["2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_that_moves_there_and_back_waits_for_both_barriers() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let moving = key_of(|bucket| bucket < 5_000);
+    let consumer = world.consumer();
+    send(&producer, &moving, "1").await;
+    let first = one(&consumer).await;
+    for (share, text, side) in [(5_000, "2", Side::Target), (0, "3", Side::Source)] {
+        world.freeze(share);
+        world.release(share).await;
+        assert_eq!(send(&producer, &moving, text).await, side);
+    }
+    nothing(&consumer).await;
+    consumer.ack(&first).await.unwrap();
+    let second = one(&consumer).await;
+    assert_eq!(body(&second), "2");
+    nothing(&consumer).await;
+    consumer.ack(&second).await.unwrap();
+    handle(&consumer, "3").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_routed_under_a_newer_plan_waits_for_that_plan() {
+    let ahead = World::ordered(Stage::DualWrite, 10_000).await;
+    ahead.publish(Stage::DualWrite, 10_000);
+    let behind = ahead.behind(Stage::DualWrite, 10_000);
+    send(&ahead.producer(), "a", "1").await;
+    let consumer = behind.consumer();
+    nothing(&consumer).await;
+    behind.publish(Stage::DualWrite, 10_000);
+    handle(&consumer, "1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn side_whose_offsets_cannot_be_asked_holds_moved_keys_and_nothing_else() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let moving = key_of(|bucket| bucket < 5_000);
+    let staying = key_of(|bucket| bucket >= 5_000);
+    let consumer = world.consumer();
+    send(&producer, &moving, "1").await;
+    handle(&consumer, "1").await;
+    world.freeze(5_000);
+    world.release(5_000).await;
+    send(&producer, &moving, "2").await;
+    send(&producer, &staying, "other").await;
+    handle(&consumer, "other").await;
+    world.faults[0].stall();
+    nothing(&consumer).await;
+    world.faults[0].resume();
+    handle(&consumer, "2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_goes_to_a_new_member_only_after_the_handler_of_the_old_one_has_ended() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let old = world.consumer();
+    old.ready(Duration::from_secs(5)).await.unwrap();
+    for number in 0..40 {
+        for text in ["1", "2"] {
+            send(&producer, &format!("k{number}"), text).await;
+        }
+    }
+    let held = old.receive(40, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(held.len(), 40);
+    // One store for the group: what the old member has handled is not handled again.
+    let new = world.consumer();
+    new.ready(Duration::from_secs(5)).await.unwrap();
+    // Half the queues are promised to the new member; every one still has a handler of the old one.
+    nothing(&new).await;
+    for delivery in &held {
+        assert_eq!(body(delivery), "1");
+        old.ack(delivery).await.unwrap();
+    }
+    let mut seen = 0;
+    for consumer in [&old, &new] {
+        let rest = within(5, consumer.receive(40, Duration::from_secs(2))).await;
+        let rest = rest.unwrap();
+        assert!(!rest.is_empty());
+        for delivery in &rest {
+            assert_eq!(body(delivery), "2");
+            consumer.ack(delivery).await.unwrap();
+        }
+        seen += rest.len();
+    }
+    assert_eq!(seen, 40);
+}
