@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crossfade_rocketmq::{Client, Consumer, ConsumerOptions, Delivery, Token};
+use crossfade_rocketmq::{Client, Consumer, ConsumerOptions, Delivery, Namespace, Token};
 
 use super::{error::convert, message::decode, producer::queue_id};
 use crate::{
@@ -17,7 +17,11 @@ pub(super) struct RocketmqConsumer {
 }
 
 impl RocketmqConsumer {
-    pub(super) async fn new(client: &Client, subscription: &Subscription) -> Result<Self> {
+    pub(super) async fn new(
+        client: &Client,
+        subscription: &Subscription,
+        namespace: &Namespace,
+    ) -> Result<Self> {
         let mut options = ConsumerOptions::default();
         options.max_outstanding = subscription.outstanding();
         match &subscription.filter {
@@ -26,8 +30,9 @@ impl RocketmqConsumer {
             Filter::Sql(_) => return Err(unsupported("an SQL92 filter")),
         }
         options.ordered = subscription.ordered;
-        let Subscription { topic, group, .. } = subscription;
-        let consumer = Consumer::new(client, topic, group, options)
+        let topic = namespace.wrap(&subscription.topic);
+        let group = namespace.wrap(&subscription.group);
+        let consumer = Consumer::new(client, &topic, &group, options)
             .await
             .map_err(|error| convert("join a group", ErrorKind::InvalidConfig, error))?;
         Ok(RocketmqConsumer { consumer })
