@@ -1,4 +1,4 @@
-//! Addresses of clusters: `rocketmq://host:port;host:port?access_key=..&secret_key_env=..` and `memory://name`.
+//! Addresses of clusters: `rocketmq://host:port;host:port?access_key=..&secret_key_env=..&namespace=..` and `memory://name`.
 
 use std::{fmt, str::FromStr};
 
@@ -41,6 +41,8 @@ pub struct RocketmqAddress {
     pub access_key: Option<String>,
     /// The environment variable that holds the user's secret key.
     pub secret_key_env: Option<String>,
+    /// The namespace that topics and groups are in: the brokers' name of a topic `orders` is then `namespace%orders`.
+    pub namespace: Option<String>,
 }
 
 impl Address {
@@ -107,6 +109,7 @@ impl fmt::Display for Address {
                 let keys = [
                     ("access_key", &address.access_key),
                     ("secret_key_env", &address.secret_key_env),
+                    ("namespace", &address.namespace),
                 ];
                 let mut separator = '?';
                 for (key, value) in keys {
@@ -127,6 +130,7 @@ impl fmt::Debug for RocketmqAddress {
             .field("name_servers", &self.name_servers)
             .field("access_key", &self.access_key.as_ref().map(|_| "***"))
             .field("secret_key_env", &self.secret_key_env)
+            .field("namespace", &self.namespace)
             .finish()
     }
 }
@@ -172,11 +176,13 @@ fn parse_rocketmq(place: &str, query: Vec<(&str, String)>) -> Result<RocketmqAdd
         name_servers,
         access_key: None,
         secret_key_env: None,
+        namespace: None,
     };
     for (key, value) in query {
         let place = match key {
             "access_key" => &mut address.access_key,
             "secret_key_env" => &mut address.secret_key_env,
+            "namespace" => &mut address.namespace,
             "secret_key" => {
                 return Err(invalid(
                     "must not contain a secret: put it into an environment variable and name that with secret_key_env",
@@ -184,7 +190,7 @@ fn parse_rocketmq(place: &str, query: Vec<(&str, String)>) -> Result<RocketmqAdd
             }
             _ => {
                 return Err(invalid(format!(
-                    "the query key {:?} is not known; rocketmq:// knows access_key and secret_key_env",
+                    "the query key {:?} is not known; rocketmq:// knows access_key, secret_key_env and namespace",
                     shortened(key)
                 )));
             }
@@ -198,12 +204,26 @@ fn parse_rocketmq(place: &str, query: Vec<(&str, String)>) -> Result<RocketmqAdd
             return Err(invalid(format!("gives {key} twice")));
         }
     }
+    if let Some(namespace) = &address.namespace {
+        check_namespace(namespace)?;
+    }
     if address.access_key.is_some() != address.secret_key_env.is_some() {
         return Err(invalid(
             "access_key and secret_key_env come together or not at all",
         ));
     }
     Ok(address)
+}
+
+/// The rule for names of topics (apache/rocketmq `TopicValidator.java`), without the separator; room is left for the topic's own.
+fn check_namespace(namespace: &str) -> Result<()> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'|' | b'_' | b'-');
+    if namespace.len() <= 100 && namespace.bytes().all(good) {
+        return Ok(());
+    }
+    Err(invalid(
+        "has a namespace that is not 1 to 100 letters, digits, '|', '_' or '-'",
+    ))
 }
 
 fn check_server(server: &str) -> Result<()> {
@@ -318,6 +338,8 @@ mod tests {
             "rocketmq://127.0.0.1:9876",
             "rocketmq://ns-1.example.org:9876;ns-2.example.org:9876",
             "rocketmq://[::1]:9876",
+            "rocketmq://ns:1?namespace=TEAM_1",
+            "rocketmq://ns:1?access_key=reader&secret_key_env=MQ_SECRET&namespace=TEAM_1",
             "rocketmq://ns:1?access_key=reader&secret_key_env=MQ_SECRET",
             "rocketmq://ns:65535?access_key=a%26b%3D%C3%BC&secret_key_env=X",
         ] {
@@ -380,6 +402,9 @@ mod tests {
             "rocketmq://a:1?access_key=%FF&secret_key_env=B",
             "rocketmq://a:1?acess_key=a&secret_key_env=B",
             "rocketmq://a:1?secret_key=hush",
+            "rocketmq://a:1?namespace=",
+            "rocketmq://a:1?namespace=a%25b",
+            "rocketmq://a:1?namespace=a&namespace=a",
             &long,
             &many,
         ] {

@@ -15,6 +15,7 @@ mod dead_letter;
 mod delayed;
 mod fault;
 mod nack;
+mod namespace;
 mod new_group;
 mod opening;
 mod ordered;
@@ -134,6 +135,8 @@ everywhere! {
         a_group_without_members_lists_nobody;
     crash: a_dropped_consumer_is_gone_and_its_messages_come_again;
     opening: the_backend_says_who_it_is;
+    namespace: names_in_a_namespace_are_bare_for_clients_and_prefixed_on_the_brokers,
+        one_topic_name_in_two_namespaces_is_two_topics;
     batch: a_batch_lies_whole_in_one_queue_in_order,
         a_batch_that_cannot_go_together_is_an_invalid_message,
         a_batch_to_a_sealed_topic_is_refused_whole;

@@ -97,16 +97,20 @@ pub(crate) async fn live(variable: &str) -> Option<Cluster> {
         skip(&format!("backend on rocketmq: no broker ({variable})"));
         return None;
     };
+    Some(live_at(address).await)
+}
+
+async fn live_at(address: String) -> Cluster {
     let backend = registry::open(&address, &unique("admin"))
         .await
-        .unwrap_or_else(|error| panic!("{variable}: {error:?}"));
-    Some(Cluster {
+        .unwrap_or_else(|error| panic!("{address}: {error:?}"));
+    Cluster {
         reach: Reach::Live(address),
         admin: backend.admin(),
         capability: backend.capability(),
         fault: None,
         _backend: backend,
-    })
+    }
 }
 
 /// Says what is missing, once; fails where nothing may be.
@@ -140,6 +144,18 @@ impl Cluster {
         match &self.reach {
             Reach::Embedded(cluster) => cluster,
             Reach::Live(address) => panic!("{address} is not embedded"),
+        }
+    }
+
+    /// The same cluster, seen in a namespace; `None` where there are no such things.
+    pub(crate) async fn in_namespace(&self, namespace: &str) -> Option<Cluster> {
+        match &self.reach {
+            #[cfg(feature = "memory")]
+            Reach::Embedded(_) => None,
+            Reach::Live(address) => {
+                let separator = if address.contains('?') { '&' } else { '?' };
+                Some(live_at(format!("{address}{separator}namespace={namespace}")).await)
+            }
         }
     }
 

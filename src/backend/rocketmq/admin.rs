@@ -1,6 +1,7 @@
 //! The administrative calls.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     future::ready,
     sync::Arc,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use crossfade_rocketmq::{
-    Admin, Error as ClientError,
+    Admin, Error as ClientError, Namespace,
     admin::{
         GroupConfig, Owed, QueueOffsets, TopicAccess, TopicConfig, TopicConfigs, grown, widened,
     },
@@ -34,18 +35,20 @@ const BACKLOG: &str = "read a backlog";
 #[derive(Debug)]
 pub(super) struct RocketmqAdmin {
     admin: Admin,
+    namespace: Namespace,
 }
 
 impl RocketmqAdmin {
-    pub(super) fn new(admin: &Admin) -> Self {
+    pub(super) fn new(admin: &Admin, namespace: &Namespace) -> Self {
         RocketmqAdmin {
             admin: admin.clone(),
+            namespace: namespace.clone(),
         }
     }
 }
 
 impl RocketmqAdmin {
-    /// The queues in which the topic may have messages now.
+    /// The queues in which the topic, by the brokers' name, may have messages now.
     async fn queues(
         &self,
         operation: &'static str,
@@ -70,12 +73,18 @@ impl BackendAdmin for RocketmqAdmin {
     }
 
     fn topics(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        Box::pin(async { self.admin.topics().await.map_err(failed("list topics")) })
+        Box::pin(async {
+            let topics = self.admin.topics().await.map_err(failed("list topics"))?;
+            let inside = topics
+                .iter()
+                .filter_map(|topic| self.namespace.unwrap(topic));
+            Ok(inside.map(Cow::into_owned).collect())
+        })
     }
 
     fn topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<TopicDescription>>> {
         Box::pin(async move {
-            let configs = self.admin.topic_configs(topic).await;
+            let configs = self.admin.topic_configs(&self.namespace.wrap(topic)).await;
             let configs = configs.map_err(failed("describe a topic"))?;
             if configs.is_empty() {
                 return Ok(None);
@@ -86,7 +95,7 @@ impl BackendAdmin for RocketmqAdmin {
 
     fn create_topic<'a>(&'a self, topic: &'a str, queues: u32) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let config = TopicConfig::new(topic, queues);
+            let config = TopicConfig::new(&self.namespace.wrap(topic), queues);
             self.admin
                 .create_topic(&config)
                 .await
@@ -97,7 +106,7 @@ impl BackendAdmin for RocketmqAdmin {
     fn delete_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.admin
-                .delete_topic(topic)
+                .delete_topic(&self.namespace.wrap(topic))
                 .await
                 .map_err(failed("delete a topic"))
         })
@@ -105,7 +114,7 @@ impl BackendAdmin for RocketmqAdmin {
 
     fn create_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let config = GroupConfig::new(group);
+            let config = GroupConfig::new(&self.namespace.wrap(group));
             self.admin
                 .create_group(&config)
                 .await
@@ -116,7 +125,7 @@ impl BackendAdmin for RocketmqAdmin {
     fn delete_group<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.admin
-                .delete_group(group)
+                .delete_group(&self.namespace.wrap(group))
                 .await
                 .map_err(failed("delete a group"))
         })
@@ -125,7 +134,7 @@ impl BackendAdmin for RocketmqAdmin {
     fn group_exists<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             self.admin
-                .group_exists(group)
+                .group_exists(&self.namespace.wrap(group))
                 .await
                 .map_err(failed("find a group"))
         })
@@ -133,10 +142,25 @@ impl BackendAdmin for RocketmqAdmin {
 
     fn groups<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
         Box::pin(async move {
-            self.admin
-                .groups_of_topic(topic)
-                .await
-                .map_err(failed("list groups"))
+            const OPERATION: &str = "list groups";
+            let groups = self
+                .admin
+                .groups_of_topic(&self.namespace.wrap(topic))
+                .await;
+            let groups = groups.map_err(failed(OPERATION))?;
+            let inside = groups.iter().map(|group| {
+                // No name would stand for it: what is owed to it could not be asked for.
+                self.namespace.unwrap(group).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Unsupported,
+                        OPERATION,
+                        format!(
+                            "group {group} reads topic {topic} from outside the namespace: let its members leave and delete it, or give it the namespace"
+                        ),
+                    )
+                })
+            });
+            inside.map(|group| group.map(Cow::into_owned)).collect()
         })
     }
 
@@ -158,7 +182,7 @@ impl BackendAdmin for RocketmqAdmin {
     ) -> BoxFuture<'a, Result<()>> {
         const OPERATION: &str = "change a topic's access";
         Box::pin(async move {
-            let configs = saved(OPERATION, topic, settings)?;
+            let configs = saved(OPERATION, &self.namespace.wrap(topic), settings)?;
             let access = match access {
                 Access::Open => TopicAccess::Open,
                 Access::Closed => TopicAccess::Closed,
@@ -178,8 +202,9 @@ impl BackendAdmin for RocketmqAdmin {
         now: &TopicDescription,
     ) -> Result<Option<TopicSettings>> {
         const OPERATION: &str = "compare a topic's settings";
-        let before = saved(OPERATION, topic, before)?;
-        let own = grown(&before, &saved(OPERATION, topic, &now.settings)?);
+        let topic = self.namespace.wrap(topic);
+        let before = saved(OPERATION, &topic, before)?;
+        let own = grown(&before, &saved(OPERATION, &topic, &now.settings)?);
         if own == before {
             return Ok(None);
         }
@@ -194,10 +219,10 @@ impl BackendAdmin for RocketmqAdmin {
     ) -> BoxFuture<'a, Result<()>> {
         const OPERATION: &str = "commit first offsets";
         Box::pin(async move {
-            let configs = saved(OPERATION, topic, settings)?;
+            let configs = saved(OPERATION, &self.namespace.wrap(topic), settings)?;
             self.create_group(group).await?;
             self.admin
-                .commit_first_offsets(group, &configs)
+                .commit_first_offsets(&self.namespace.wrap(group), &configs)
                 .await
                 .map_err(failed(OPERATION))
         })
@@ -230,15 +255,20 @@ impl BackendAdmin for RocketmqAdmin {
         settings: &'a TopicSettings,
     ) -> BoxFuture<'a, Result<BTreeMap<Arc<str>, Backlog>>> {
         Box::pin(async move {
-            let configs = self.queues(BACKLOG, topic, settings).await?;
+            let topic = self.namespace.wrap(topic);
+            let wrapped = groups.iter().map(|group| self.namespace.wrap(group).into());
+            let wrapped: Vec<Arc<str>> = wrapped.collect();
+            let configs = self.queues(BACKLOG, &topic, settings).await?;
             let owed = self
                 .admin
-                .owed(topic, groups, &configs, DISPATCH_TIMEOUT)
+                .owed(&topic, &wrapped, &configs, DISPATCH_TIMEOUT)
                 .await
                 .map_err(failed(BACKLOG))?;
-            Ok(owed
-                .into_iter()
-                .map(|(group, owed)| (group, backlog(&owed)))
+            let each = groups.iter().zip(&wrapped);
+            Ok(each
+                .filter_map(|(group, wrapped)| {
+                    Some((Arc::clone(group), backlog(owed.get(wrapped)?)))
+                })
                 .collect())
         })
     }
@@ -250,7 +280,8 @@ impl BackendAdmin for RocketmqAdmin {
     ) -> BoxFuture<'a, Result<BTreeMap<QueueId, u64>>> {
         const OPERATION: &str = "read the ends of a topic";
         Box::pin(async move {
-            let configs = self.queues(OPERATION, topic, settings).await?;
+            let topic = self.namespace.wrap(topic);
+            let configs = self.queues(OPERATION, &topic, settings).await?;
             let reading = async {
                 self.admin.wait_for_dispatch(DISPATCH_TIMEOUT).await?;
                 self.admin.ends(&configs).await
@@ -265,7 +296,7 @@ impl BackendAdmin for RocketmqAdmin {
 
     fn members<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<GroupMembers>> {
         Box::pin(async move {
-            let consumers = self.admin.consumers(group).await;
+            let consumers = self.admin.consumers(&self.namespace.wrap(group)).await;
             let consumers = consumers.map_err(failed("list a group's clients"))?;
             let clients = consumers.members.into_iter().map(|member| ConnectedClient {
                 version: version_name(member.version),
@@ -285,7 +316,8 @@ impl BackendAdmin for RocketmqAdmin {
 
     fn pops<'a>(&'a self, topic: &'a str, group: &'a str) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
-            let pops = self.admin.pops(topic, group).await;
+            let (topic, group) = (self.namespace.wrap(topic), self.namespace.wrap(group));
+            let pops = self.admin.pops(&topic, &group).await;
             pops.map_err(failed("find out how a group takes messages"))
         })
     }
@@ -303,7 +335,10 @@ impl BackendAdmin for RocketmqAdmin {
                 .map(|(group, member)| ConnectedClient {
                     client_id: member.client_id,
                     address: member.address,
-                    group,
+                    group: self
+                        .namespace
+                        .unwrap(&group)
+                        .map_or_else(|| group.clone(), Cow::into_owned),
                     last_seen_ms: u128::try_from(member.last_update_ms)
                         .ok()
                         .and_then(|seen| u64::try_from(now.saturating_sub(seen)).ok()),
@@ -454,7 +489,7 @@ mod tests {
             ["127.0.0.1:1"],
             "test",
         ));
-        let admin = RocketmqAdmin::new(&Admin::new(&client.unwrap()));
+        let admin = RocketmqAdmin::new(&Admin::new(&client.unwrap()), &Namespace::default());
         let on = |brokers: &[(&str, u32)]| {
             let each = brokers.iter();
             let configs: TopicConfigs = each

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crossfade_rocketmq::{
-    Client, Consumer, ConsumerOptions, Delivery, Filter as ClientFilter, Token,
+    Client, Consumer, ConsumerOptions, Delivery, Filter as ClientFilter, Namespace, Token,
 };
 
 use super::{error::convert, message::decode, producer::queue_id};
@@ -19,7 +19,11 @@ pub(super) struct RocketmqConsumer {
 }
 
 impl RocketmqConsumer {
-    pub(super) async fn new(client: &Client, subscription: &Subscription) -> Result<Self> {
+    pub(super) async fn new(
+        client: &Client,
+        subscription: &Subscription,
+        namespace: &Namespace,
+    ) -> Result<Self> {
         let mut options = ConsumerOptions::default();
         options.max_outstanding = subscription.outstanding();
         match &subscription.filter {
@@ -28,8 +32,9 @@ impl RocketmqConsumer {
             Filter::Sql(expression) => options.filter = ClientFilter::Sql(expression.clone()),
         }
         options.ordered = subscription.ordered;
-        let Subscription { topic, group, .. } = subscription;
-        let consumer = Consumer::new(client, topic, group, options)
+        let topic = namespace.wrap(&subscription.topic);
+        let group = namespace.wrap(&subscription.group);
+        let consumer = Consumer::new(client, &topic, &group, options)
             .await
             .map_err(|error| convert("join a group", ErrorKind::InvalidConfig, error))?;
         Ok(RocketmqConsumer { consumer })

@@ -10,7 +10,7 @@ mod transaction;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crossfade_rocketmq::{Admin, Client, MessageQueue};
+use crossfade_rocketmq::{Admin, Client, MessageQueue, Namespace};
 
 use self::{
     admin::RocketmqAdmin, consumer::RocketmqConsumer, error::convert, producer::RocketmqProducer,
@@ -32,6 +32,8 @@ pub struct RocketmqBackend {
     admin: Admin,
     max_body_bytes: usize,
     transaction_group: Option<String>,
+    /// Names are wrapped and unwrapped here: the client has the brokers' own.
+    namespace: Namespace,
 }
 
 impl RocketmqBackend {
@@ -51,6 +53,8 @@ impl RocketmqBackend {
     ) -> Result<Arc<dyn Backend>> {
         const OPERATION: &str = "open a cluster";
         let failed = |error| convert(OPERATION, ErrorKind::InvalidConfig, error);
+        let namespace = address.namespace.clone().map(Namespace::new).transpose();
+        let namespace = namespace.map_err(failed)?.unwrap_or_default();
         let client = config::options(address, client_id, &options.security)?;
         let client = Client::new(client).map_err(failed)?;
         client.cluster_info().await.map_err(failed)?;
@@ -60,6 +64,7 @@ impl RocketmqBackend {
             admin,
             max_body_bytes: options.max_body_bytes,
             transaction_group: options.transaction_group.clone(),
+            namespace,
         }))
     }
 }
@@ -91,7 +96,10 @@ impl Backend for RocketmqBackend {
 
     fn producer<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Arc<dyn BackendProducer>>> {
         Box::pin(async move {
-            let producer = RocketmqProducer::new(&self.client, topic, self.max_body_bytes).await?;
+            let topic = self.namespace.wrap(topic);
+            let group = self.namespace.wrap(config::PRODUCER_GROUP);
+            let (client, limit) = (&self.client, self.max_body_bytes);
+            let producer = RocketmqProducer::new(client, &topic, &group, limit).await?;
             Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
         })
     }
@@ -109,9 +117,10 @@ impl Backend for RocketmqBackend {
                     "producer.transaction_group is not set: a broker asks any client of that group how a transaction ended, so it names this application, and no other one has it",
                 )
             })?;
+            let (topic, group) = (self.namespace.wrap(topic), self.namespace.wrap(group));
             let (client, limit) = (&self.client, self.max_body_bytes);
             let producer =
-                RocketmqProducer::transactional(client, topic, group, limit, checker).await?;
+                RocketmqProducer::transactional(client, &topic, &group, limit, checker).await?;
             Ok(Arc::new(producer) as Arc<dyn BackendProducer>)
         })
     }
@@ -121,7 +130,8 @@ impl Backend for RocketmqBackend {
         subscription: &'a Subscription,
     ) -> BoxFuture<'a, Result<Arc<dyn BackendConsumer>>> {
         Box::pin(async move {
-            let consumer = RocketmqConsumer::new(&self.client, subscription).await?;
+            let consumer = RocketmqConsumer::new(&self.client, subscription, &self.namespace);
+            let consumer = consumer.await?;
             Ok(Arc::new(consumer) as Arc<dyn BackendConsumer>)
         })
     }
@@ -133,7 +143,8 @@ impl Backend for RocketmqBackend {
         queues: &'a [QueueId],
     ) -> BoxFuture<'a, Result<BTreeMap<QueueId, Option<u64>>>> {
         Box::pin(async move {
-            let topic: Arc<str> = topic.into();
+            let topic: Arc<str> = self.namespace.wrap(topic).into();
+            let group = self.namespace.wrap(group);
             let asked: Vec<_> = queues
                 .iter()
                 .map(|queue| MessageQueue {
@@ -142,7 +153,7 @@ impl Backend for RocketmqBackend {
                     queue: queue.queue,
                 })
                 .collect();
-            let committed = self.client.committed(group, &asked).await;
+            let committed = self.client.committed(&group, &asked).await;
             let committed = committed.map_err(|error| {
                 convert("read committed offsets", ErrorKind::InvalidConfig, error)
             })?;
@@ -151,7 +162,7 @@ impl Backend for RocketmqBackend {
     }
 
     fn admin(&self) -> Arc<dyn BackendAdmin> {
-        Arc::new(RocketmqAdmin::new(&self.admin))
+        Arc::new(RocketmqAdmin::new(&self.admin, &self.namespace))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

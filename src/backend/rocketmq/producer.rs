@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crossfade_rocketmq::{Client, Producer, ProducerOptions, SendResult};
 
 use super::{
-    config::{AMBIGUITY_BOUND, PRODUCER_GROUP},
+    config::AMBIGUITY_BOUND,
     error::convert,
     message::{encode, level},
     transaction,
@@ -25,9 +25,15 @@ pub(super) struct RocketmqProducer {
 }
 
 impl RocketmqProducer {
-    pub(super) async fn new(client: &Client, topic: &str, max_body_bytes: usize) -> Result<Self> {
+    /// Names are the brokers'.
+    pub(super) async fn new(
+        client: &Client,
+        topic: &str,
+        group: &str,
+        max_body_bytes: usize,
+    ) -> Result<Self> {
         Ok(RocketmqProducer {
-            producer: open(client, topic, PRODUCER_GROUP, max_body_bytes).await?,
+            producer: open(client, topic, group, max_body_bytes).await?,
             transactional: false,
         })
     }
