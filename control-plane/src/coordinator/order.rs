@@ -136,7 +136,8 @@ impl Topic {
         now: Duration,
         look_again: Next,
     ) -> Next {
-        if now < self.order.again {
+        if now < self.order.again || look_again == Next::Look {
+            // Nothing is decided on what was true while the topic was at rest.
             return look_again;
         }
         let Some(facts) = self.fresh_facts() else {
