@@ -5,6 +5,7 @@ mod broker;
 pub mod engine;
 pub mod fleet;
 pub mod mutation;
+pub mod order;
 pub mod plan;
 pub mod plane;
 mod process;

@@ -15,10 +15,11 @@ use std::{
 
 use clap::Parser;
 use crossfade_model::{
-    fleet::{Bounds, Faults},
-    mutation::{ALL, Entry},
+    fleet::{Bounds, Faults, Scene},
+    mutation::{self, Mutation},
+    order,
     plan::{self, Family, MOST},
-    run::{Outcome, run},
+    run::{Outcome, run, run_ordered},
 };
 
 use report::Report;
@@ -36,6 +37,9 @@ struct Args {
     /// With --bounds: half messages instead of the other faults.
     #[arg(long, requires = "bounds")]
     half: bool,
+    /// Only the explorations of ordered topics.
+    #[arg(long, conflicts_with_all = ["bounds", "mutation"])]
+    ordered: bool,
     /// Explorations at a time. Default: one for each core.
     #[arg(long)]
     threads: Option<usize>,
@@ -47,9 +51,47 @@ struct Args {
 /// One thing to do: a family's exploration, or a mutation to be caught.
 #[derive(Clone, Copy, Debug)]
 enum Job {
-    Explore(&'static str, crossfade_model::fleet::Scene),
-    Catch(&'static Entry),
+    Explore(&'static str, What),
+    Catch(Rule),
 }
+
+/// What is explored.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Stages(Scene),
+    Order(order::Scene),
+}
+
+/// A rule that is switched off.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    name: &'static str,
+    how: &'static str,
+    lie: Lie,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Lie {
+    Stages(Mutation),
+    Order(order::Mutation),
+}
+
+/// Every mutation, of stages and of order.
+fn rules() -> impl Iterator<Item = Rule> {
+    let stages = mutation::ALL.iter().map(|entry| Rule {
+        name: entry.name,
+        how: entry.how,
+        lie: Lie::Stages(entry.mutation),
+    });
+    stages.chain(order::ALL.iter().map(|entry| Rule {
+        name: entry.name,
+        how: entry.how,
+        lie: Lie::Order(entry.mutation),
+    }))
+}
+
+/// The family of the explorations of ordered topics.
+const ORDERED: &str = "ordered: 2 keys, 2 producers";
 
 /// What came of it; of a mutation that was not caught, the last exploration.
 #[derive(Debug)]
@@ -93,25 +135,35 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
         };
         return Ok(family
             .scenes()
-            .map(|scene| Job::Explore(family.name, scene))
+            .map(|scene| Job::Explore(family.name, What::Stages(scene)))
             .collect());
     }
     let mut jobs = Vec::new();
+    if args.ordered {
+        let scenes = order::SCENES.map(What::Order);
+        jobs.extend(scenes.map(|scene| Job::Explore(ORDERED, scene)));
+        let of_order = |rule: &Rule| matches!(rule.lie, Lie::Order(_));
+        jobs.extend(rules().filter(of_order).map(Job::Catch));
+        return Ok(jobs);
+    }
     if args.mutation.is_empty() {
         for family in plan::FAMILIES {
             jobs.extend(
                 family
                     .scenes()
-                    .map(|scene| Job::Explore(family.name, scene)),
+                    .map(|scene| Job::Explore(family.name, What::Stages(scene))),
             );
         }
-        jobs.extend(ALL.iter().map(Job::Catch));
+        for scene in order::SCENES {
+            jobs.push(Job::Explore(ORDERED, What::Order(scene)));
+        }
+        jobs.extend(rules().map(Job::Catch));
         return Ok(jobs);
     }
     for name in &args.mutation {
-        let entry = ALL.iter().find(|entry| entry.name == name);
-        let names = || ALL.map(|entry| entry.name).join(", ");
-        jobs.push(Job::Catch(entry.ok_or_else(|| {
+        let rule = rules().find(|rule| rule.name == name);
+        let names = || rules().map(|rule| rule.name).collect::<Vec<_>>().join(", ");
+        jobs.push(Job::Catch(rule.ok_or_else(|| {
             format!("no mutation has the name {name:?}; there are {}", names())
         })?));
     }
@@ -140,8 +192,12 @@ fn work(jobs: &[Job], threads: usize) -> Vec<Done> {
 
 fn one(job: Job) -> Outcome {
     match job {
-        Job::Explore(_, scene) => run(scene, None, MOST),
-        Job::Catch(entry) => run(plan::scene_of(entry.mutation), Some(entry.mutation), MOST),
+        Job::Explore(_, What::Stages(scene)) => run(scene, None, MOST),
+        Job::Explore(_, What::Order(scene)) => run_ordered(scene, None, MOST),
+        Job::Catch(rule) => match rule.lie {
+            Lie::Stages(lie) => run(plan::scene_of(lie), Some(lie), MOST),
+            Lie::Order(lie) => run_ordered(order::scene_of(lie), Some(lie), MOST),
+        },
     }
 }
 

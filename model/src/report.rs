@@ -111,7 +111,7 @@ impl Done {
     /// One line for people.
     pub(crate) fn line(&self) -> String {
         let outcome = &self.outcome;
-        let (fleet, from) = (outcome.scene.fleet.name, outcome.scene.from.as_str());
+        let (fleet, from) = (outcome.fleet, outcome.from.as_str());
         let name = match self.job {
             Job::Explore(family, _) => family,
             Job::Catch(entry) => entry.name,
@@ -157,8 +157,8 @@ fn row(done: &Done) -> Value {
     };
     json!({
         "name": name,
-        "fleet": outcome.scene.fleet.name,
-        "from": outcome.scene.from,
+        "fleet": outcome.fleet,
+        "from": outcome.from,
         "states": outcome.found.states,
         "control_planes": outcome.planes,
         "depth": outcome.found.depth,

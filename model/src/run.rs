@@ -2,22 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use crossfade::stage::Stage;
+
 use crate::{
     engine::{Found, Reach, explore},
     fleet::Scene,
     mutation::Mutation,
-    state::Act,
-    words,
+    order, words,
     world::World,
 };
 
 /// What one exploration found.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The exploration.
-    pub scene: Scene,
-    /// What was found.
-    pub found: Found<Act>,
+    /// Who takes part, or for an ordered topic what is asked for.
+    pub fleet: &'static str,
+    /// The stage in which the topic rests at the start.
+    pub from: Stage,
+    /// What was found; the steps of a counter-example are below.
+    pub found: Found<()>,
     /// Different control planes among the states.
     pub planes: usize,
     /// The counter-example in words.
@@ -35,18 +38,45 @@ pub fn run(scene: Scene, lie: Option<Mutation>, reach: Reach) -> Outcome {
     let way = found.broken.as_ref().map(|(_, way)| way.as_slice());
     let steps = words::tell(&mut world, way.unwrap_or_default());
     Outcome {
-        scene,
-        found,
+        fleet: scene.fleet.name,
+        from: scene.from,
+        found: without_steps(found),
         planes: world.planes(),
         steps,
         took: begun.elapsed(),
     }
 }
 
+/// Explores an ordered topic in `DualWrite`, with one rule switched off or none.
+#[must_use]
+pub fn run_ordered(scene: order::Scene, lie: Option<order::Mutation>, reach: Reach) -> Outcome {
+    let begun = Instant::now();
+    let mut world = order::World::new(scene, lie);
+    let found = explore(&mut world, reach);
+    let way = found.broken.iter().flat_map(|(_, way)| way);
+    Outcome {
+        fleet: scene.name,
+        from: Stage::DualWrite,
+        steps: way.map(ToString::to_string).collect(),
+        found: without_steps(found),
+        planes: world.planes(),
+        took: begun.elapsed(),
+    }
+}
+
+fn without_steps<A>(found: Found<A>) -> Found<()> {
+    Found {
+        states: found.states,
+        depth: found.depth,
+        complete: found.complete,
+        broken: found
+            .broken
+            .map(|(property, way)| (property, way.iter().map(|_| ()).collect())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crossfade::stage::Stage;
-
     use super::*;
     use crate::{
         engine::World as _,
@@ -95,6 +125,27 @@ mod tests {
         assert_eq!(outcome.steps.len(), way.len());
         let last = outcome.steps.last().unwrap();
         assert!(last.contains("sealed and proved"), "{last}");
+    }
+
+    #[test]
+    fn ordered_topic_whose_keys_move_there_and_back_breaks_nothing_and_comes_to_rest() {
+        let scene = order::Scene {
+            messages: 1,
+            ..order::SCENES[1]
+        };
+        let found = run_ordered(scene, None, MOST).found;
+        assert_eq!(found.broken, None);
+        assert!(found.complete && found.states > 1_000, "{found:?}");
+    }
+
+    #[test]
+    fn ordered_message_that_is_handed_out_before_the_barrier_is_caught_in_words() {
+        let lie = order::Mutation::ReleaseNotKept;
+        let outcome = run_ordered(order::scene_of(lie), Some(lie), MOST);
+        let (property, _) = outcome.found.broken.unwrap();
+        assert!(property.starts_with("P3:"), "{property}");
+        let last = outcome.steps.last().unwrap();
+        assert!(last.contains("enters its handler with m1"), "{last}");
     }
 
     #[test]

@@ -81,9 +81,6 @@ pub(super) fn topic(view: &TopicView) -> String {
     let mut text = line(view);
     let groups: Vec<&str> = view.groups.iter().map(|group| &**group).collect();
     let _ = write!(text, "\ngroups: {}", groups.join(", "));
-    if let Some(keys) = &view.keys {
-        let _ = write!(text, "\n{}", ordered(keys));
-    }
     if let Some(left) = &view.abandoned {
         let _ = write!(
             text,
@@ -271,6 +268,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn ordered_topic_says_where_its_keys_are() {
+        let view: TopicView = serde_json::from_value(json!({
+            "topic": "orders", "stage": "dual_write", "goal": "dual_write", "settled": false, "next": "draining", "ready": false,
+            "weight_basis_points": 6_000, "revision": 7, "groups": ["billing"], "access": ["open", "open"], "owed": [0, 0],
+            "sent": [0, 0], "handled": [0, 0], "gates": [], "trouble": null, "routing": "ordered",
+            "keys": {"share_basis_points": 3_000, "wanted_basis_points": 6_000, "message": "freezing keys"},
+        }))
+        .unwrap();
+        for text in [topic(&view), gates(&view)] {
+            let line =
+                "ordered 保序: the target has 30.00 % of the keys, 60.00 % wanted: freezing keys";
+            assert_eq!(text.matches(line).count(), 1, "{text}");
+        }
+    }
 
     #[test]
     fn topic_that_is_being_removed_says_so_and_what_it_waits_for() {

@@ -99,11 +99,16 @@ impl Coordinator {
             Command::Cancel { topic } => {
                 let known = self.known(&topic)?;
                 known.record.leaving = false;
+                let stage = known.stage();
                 if known.record.wanted_move().is_some() {
                     // The keys stay where they are, too.
-                    known.record.weight = known.record.plan.weight;
+                    let kept = known.record.plan.weight;
+                    let before = std::mem::replace(&mut known.record.weight, kept);
+                    let [before, after] =
+                        [before, kept].map(|weight| json!({"weight_basis_points": weight}));
+                    let entry = audit(who, "weight", &topic, before, after);
+                    step.change.audit.push(entry);
                 }
-                let stage = known.stage();
                 self.set_goal(who, "cancel", &topic, stage, now, step)?;
             }
             Command::SetWeight { topic, weight } => {

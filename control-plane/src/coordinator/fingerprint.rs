@@ -68,7 +68,7 @@ impl Topic {
             debug(&facts.filter(|((counts, _), _)| waits || *counts), into);
         }
         if self.record.is_ordered() {
-            debug(&self.order.decides(now), into);
+            debug(&self.fingerprint_of_keys(members, now), into);
         }
         self.fingerprint_of_proof(into);
     }

@@ -89,13 +89,6 @@ impl Order {
     pub(super) fn again(&self) -> Duration {
         self.again
     }
-
-    /// What decides from `now` on.
-    pub(super) fn decides(&self, now: Duration) -> impl std::fmt::Debug + '_ {
-        let over = self.asked.map(|until| now >= until);
-        let ends = self.ends.as_ref().map(|ends| ends.as_ref().ok());
-        (now >= self.until, over, ends, now >= self.again, self.pause)
-    }
 }
 
 impl Topic {
@@ -136,7 +129,8 @@ impl Topic {
         now: Duration,
         look_again: Next,
     ) -> Next {
-        if now < self.order.again {
+        if now < self.order.again || look_again == Next::Look {
+            // Nothing is decided on what was true while the topic was at rest.
             return look_again;
         }
         let Some(facts) = self.fresh_facts() else {
@@ -171,6 +165,23 @@ impl Topic {
         if plan.frozen().is_some() && plan.revision == frozen {
             self.order.ends = Some(result);
         }
+    }
+
+    /// What decides about its keys from `now` on: how far a freeze is, when the next may be, and which moves the next row leaves out.
+    pub(super) fn fingerprint_of_keys(
+        &self,
+        members: &Membership,
+        now: Duration,
+    ) -> impl std::fmt::Debug {
+        let order = &self.order;
+        let kept = not_passed(&self.record, members, self.facts.as_ref());
+        let kept: Vec<Revision> = kept.map(|moving| moving.revision).collect();
+        let freeze = self.record.plan.frozen().map(|_| {
+            let over = order.asked.map(|until| now >= until);
+            let ends = order.ends.as_ref().map(|ends| ends.clone().ok());
+            (now >= order.until, over, ends)
+        });
+        (freeze, now >= order.again, order.pause, kept)
     }
 
     /// The row that follows the one in force.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crossfade::{
     Error, ErrorKind, Result, Side,
     backend::{
-        Backend, BackendAdmin,
+        Backend, BackendAdmin, Capability,
         registry::{self, OpenOptions},
         security::Security,
     },
@@ -101,26 +101,19 @@ impl Clusters {
     /// # Cancellation
     /// Leaves nothing behind.
     pub(crate) async fn read_in_order(&self) -> Result<(), Refusal> {
-        for side in Side::BOTH {
-            let backend = match timeout(CONNECT, self.backend(side)).await {
-                Ok(Ok(backend)) => backend,
-                Ok(Err(error)) => return Err(Refusal::new("unavailable", error.to_string())),
-                Err(_) => {
-                    let why = format!("{side}: no answer within {CONNECT:?}");
-                    return Err(Refusal::new("unavailable", why));
+        let one = async |side: Side| {
+            let unavailable = |why: String| Err(Refusal::new("unavailable", why));
+            match timeout(CONNECT, self.backend(side)).await {
+                Ok(Ok(backend)) => {
+                    let refusal = refusal(side, backend.scheme(), backend.capability());
+                    refusal.map_or(Ok(()), Err)
                 }
-            };
-            if !backend.capability().ordered {
-                return Err(Refusal::new(
-                    "conflict",
-                    format!(
-                        "the {side} cannot be read in order: its backend ({}) has no ordered consumers. Add the topic without --ordered, if its messages may be handled in any order while it moves",
-                        backend.scheme()
-                    ),
-                ));
+                Ok(Err(error)) => unavailable(error.to_string()),
+                Err(_) => unavailable(format!("{side}: no answer within {CONNECT:?}")),
             }
-        }
-        Ok(())
+        };
+        let (source, target) = tokio::join!(one(Side::Source), one(Side::Target));
+        source.and(target)
     }
 
     /// That source and target are two clusters: a topic cannot be sealed on one side and open on the other where both are one.
@@ -162,6 +155,18 @@ impl Clusters {
     }
 }
 
+/// Why a side cannot carry an ordered topic.
+fn refusal(side: Side, scheme: &str, capability: Capability) -> Option<Refusal> {
+    (!capability.ordered).then(|| {
+        Refusal::new(
+            "conflict",
+            format!(
+                "the {side} cannot be read in order: its backend ({scheme}) has no ordered consumers. Add the topic without --ordered, if its messages may be handled in any order while it moves"
+            ),
+        )
+    })
+}
+
 async fn connect(address: &str, security: &Security) -> Result<Arc<dyn Backend>> {
     let options = OpenOptions {
         security: security.clone(),
@@ -179,4 +184,22 @@ async fn connect(address: &str, security: &Security) -> Result<Arc<dyn Backend>>
 
 fn public(address: &str) -> String {
     address.split('?').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn side_without_ordered_consumers_is_refused_by_name() {
+        let with = |ordered| {
+            let mut capability = Capability::default();
+            capability.ordered = ordered;
+            refusal(Side::Target, "memory", capability)
+        };
+        assert_eq!(with(true), None);
+        let refusal = with(false).unwrap();
+        assert_eq!(refusal.code, "conflict");
+        assert!(refusal.message.contains("the target") && refusal.message.contains("memory"));
+    }
 }

@@ -384,7 +384,7 @@ impl Driver {
         let changes_brokers = step
             .work
             .iter()
-            .any(|work| !matches!(work, Work::Inspect { .. }));
+            .any(|work| !matches!(work, Work::Inspect { .. } | Work::ReadEnds { .. }));
         let stored = if !step.change.is_empty() {
             self.epoch_held = Instant::now();
             self.store.apply(step.change).await

@@ -14,6 +14,7 @@ use crossfade_control_plane::coordinator::Standing;
 use foldhash::fast;
 
 use self::one::Plane;
+pub(crate) use self::one::Store;
 pub use self::{
     input::{Decision, Input, Look, Report, Seen, Task},
     told::plan,

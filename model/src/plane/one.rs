@@ -13,7 +13,7 @@ use crossfade_control_plane::{
         Answer, Command, Config, Coordinator, Event, Limits, META_KEY, Terms, Timing, TopicRecord,
         Work,
     },
-    record::{Kind, Record},
+    record::{Change, Kind, Record},
 };
 use foldhash::quality::FixedState;
 use serde_json::json;
@@ -36,13 +36,13 @@ const BOUND: Duration = Duration::from_secs(1_000);
 
 /// What is stored. Few inputs change it, so most control planes share theirs.
 #[derive(Clone, Debug)]
-struct Store {
+pub(crate) struct Store {
     rows: BTreeMap<(Kind, String), Record>,
     print: u64,
 }
 
 impl Store {
-    fn new(rows: BTreeMap<(Kind, String), Record>) -> Self {
+    pub(crate) fn new(rows: BTreeMap<(Kind, String), Record>) -> Self {
         let mut hasher = FixedState::with_seed(2).build_hasher();
         for ((_, key), row) in &rows {
             hasher.write(key.as_bytes());
@@ -54,9 +54,32 @@ impl Store {
         }
     }
 
-    fn topic(&self) -> Option<TopicRecord> {
-        let row = self.rows.get(&(Kind::Topic, TOPIC.to_owned()))?;
+    /// The store after a change; the same one where nothing changes.
+    pub(crate) fn changed(before: &Arc<Store>, change: Change) -> Arc<Store> {
+        if change.puts.is_empty() && change.deletes.is_empty() {
+            return Arc::clone(before);
+        }
+        let mut rows = before.rows.clone();
+        for record in change.puts {
+            rows.insert((record.kind, record.key.clone()), record);
+        }
+        for key in change.deletes {
+            rows.remove(&key);
+        }
+        Arc::new(Store::new(rows))
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<TopicRecord> {
+        let row = self.rows.get(&(Kind::Topic, name.to_owned()))?;
         serde_json::from_value(row.value.clone()).ok()
+    }
+
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.rows.values().cloned().collect()
+    }
+
+    pub(crate) fn print(&self) -> u64 {
+        self.print
     }
 }
 
@@ -231,25 +254,18 @@ impl Plane {
             return false;
         };
         let step = coordinator.handle(event, self.now);
-        let change = step.change;
-        if !change.puts.is_empty() || !change.deletes.is_empty() {
-            let mut rows = self.store.rows.clone();
-            for mut record in change.puts {
-                if lie == Some(Mutation::MembershipNotStored) && record.kind == Kind::Instance {
-                    continue;
-                }
-                if lie == Some(Mutation::ChangeUnderWayNotStored)
-                    && let Some(row) = record.value.as_object_mut()
-                {
-                    row.remove("changing");
-                }
-                rows.insert((record.kind, record.key.clone()), record);
-            }
-            for key in change.deletes {
-                rows.remove(&key);
-            }
-            self.store = Arc::new(Store::new(rows));
+        let mut change = step.change;
+        if lie == Some(Mutation::MembershipNotStored) {
+            change.puts.retain(|record| record.kind != Kind::Instance);
         }
+        if lie == Some(Mutation::ChangeUnderWayNotStored) {
+            for row in &mut change.puts {
+                row.value
+                    .as_object_mut()
+                    .and_then(|row| row.remove("changing"));
+            }
+        }
+        self.store = Store::changed(&self.store, change);
         // One piece of work at a time for a topic.
         self.work = step
             .work
@@ -271,7 +287,7 @@ impl Plane {
             epoch: self.epoch,
             ..Config::default()
         };
-        let records = self.store.rows.values().cloned().collect();
+        let records = self.store.records();
         // Rows that it has written itself can be read.
         self.coordinator = Coordinator::restore(config, records, self.now).ok();
         self.handle(Event::Tick, lie);
@@ -288,7 +304,8 @@ impl Plane {
 
     fn task(&self) -> Task {
         match self.work.as_deref() {
-            None => Task::None,
+            // The topic here is unordered: no keys are frozen.
+            None | Some(Work::ReadEnds { .. }) => Task::None,
             Some(Work::Inspect { .. }) => Task::Look(self.begun.is_some()),
             Some(Work::SetAccess { side, access, .. }) => Task::Access(*side, *access),
             Some(Work::CommitFirstOffsets { .. }) => Task::FirstOffsets,
@@ -297,7 +314,7 @@ impl Plane {
 
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = FixedState::with_seed(1).build_hasher();
-        hasher.write_u64(self.store.print);
+        hasher.write_u64(self.store.print());
         self.task().hash(&mut hasher);
         let kept = self.kept.as_ref().map(|(coordinator, _)| coordinator);
         if let Some(coordinator) = self.coordinator.as_ref().or(kept) {
@@ -310,7 +327,7 @@ impl Plane {
     }
 
     pub(super) fn brief(&self, fleet: &Fleet) -> Brief {
-        let row = self.store.topic();
+        let row = self.store.topic(TOPIC);
         let plan = row
             .as_ref()
             .map_or_else(|| plan(Stage::SourceOnly, 0, 0), |row| row.plan.clone());

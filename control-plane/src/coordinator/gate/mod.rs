@@ -161,6 +161,11 @@ fn judged(
     gates.map(|mut gate| {
         if !gate.passed {
             let overrides = scene.row.overrides.iter();
+            let never = scene.row.is_ordered() && gate.code == Code::BroadcastGroups.as_str();
+            if never {
+                gate.message += ". No override is accepted for an ordered topic: keys that are moved wait until every group is known to have read what lies before them";
+                return gate;
+            }
             gate.overridden = overrides.clone().find(|one| one.covers(&gate)).cloned();
             if gate.overridden.is_none() && overrides.clone().any(|one| one.gate == gate.code) {
                 gate.message += " (the override accepted less than this: give it again)";

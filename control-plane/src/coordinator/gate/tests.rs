@@ -517,6 +517,65 @@ fn override_of_a_drain_covers_no_more_than_was_seen() {
 }
 
 #[test]
+fn override_of_broadcast_groups_is_not_accepted_for_an_ordered_topic() {
+    for (routing, blocks) in [(Routing::Unordered, false), (Routing::Ordered, true)] {
+        let mut cast = Cast::new(Stage::SourceOnly);
+        cast.row.plan.routing = routing;
+        cast.group(Side::Source).members.broadcasting = true;
+        let gates = cast.gates(Stage::DualRead);
+        cast.row.overrides = gates
+            .iter()
+            .filter(|gate| gate.blocks())
+            .map(accept)
+            .collect();
+        assert_eq!(!cast.blocking(Stage::DualRead).is_empty(), blocks);
+    }
+}
+
+/// The gates of a move from the source to half of the keys.
+fn blocking_a_move(cast: &Cast) -> Vec<String> {
+    let gates = cast.judge(|scene| of_move(scene, Side::Source));
+    let blocking = gates.into_iter().filter(Gate::blocks);
+    blocking.map(|gate| gate.code).collect()
+}
+
+#[test]
+fn each_gate_of_a_move_of_keys_is_closed_by_what_it_asks_about() {
+    type Close = fn(&mut Cast);
+    let cases: [(&[&str], Close); 6] = [
+        (&[], |_| {}),
+        (&["moving_lag"], |cast| {
+            cast.limits.moving_lag = 2;
+            *cast.backlog(Side::Source) = backlog(3);
+        }),
+        // The other side is not left.
+        (&[], |cast| {
+            cast.limits.moving_lag = 2;
+            *cast.backlog(Side::Target) = backlog(3);
+        }),
+        (&["moving_retries"], |cast| {
+            cast.backlog(Side::Source).delayed = Some(1)
+        }),
+        (&["moving_retries"], |cast| {
+            cast.backlog(Side::Source).delayed = None
+        }),
+        (&["moving_retries", "moving_lag"], |cast| {
+            cast.side(Side::Source).backlogs.clear()
+        }),
+    ];
+    for (index, (codes, close)) in cases.into_iter().enumerate() {
+        let mut cast = Cast::new(Stage::DualWrite);
+        cast.row.plan.routing = Routing::Ordered;
+        close(&mut cast);
+        assert_eq!(blocking_a_move(&cast), codes, "case {index}");
+    }
+    let mut cast = Cast::new(Stage::DualWrite);
+    cast.row.plan.routing = Routing::Ordered;
+    cast.side(Side::Source).unknown.push("no answer".into());
+    assert!(blocking_a_move(&cast).contains(&"clusters_answer".to_owned()));
+}
+
+#[test]
 fn notes_tell_and_never_block() {
     for (step, code, side) in [
         (0, "source_idle", Some(Side::Source)),

@@ -10,6 +10,7 @@ use crossfade::{
 
 use super::*;
 
+#[derive(Clone)]
 pub(super) struct App {
     pub(super) name: &'static str,
     pub(super) incarnation: String,
@@ -21,6 +22,7 @@ pub(super) struct App {
     pub(super) stuck: bool,
 }
 
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) coordinator: Coordinator,
     pub(super) stored: BTreeMap<(Kind, String), Record>,
