@@ -1,0 +1,122 @@
+//! What the official client sends, this one reads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crossfade_rocketmq::{Consumer, ConsumerOptions, Delivery};
+use tokio::time::Instant;
+
+use crate::{Pair, content, event::Event};
+
+/// A transaction that only the broker's question ends.
+const ROLLED_BACK_WHEN_ASKED: &str = "transaction-check-rollback";
+
+pub(crate) async fn sent_is_received(pair: &Pair) {
+    let expected = expected(pair.compressions);
+    let received = receive(pair, &expected).await;
+    let checked = pair.events.until("checked", |checked| {
+        let rolled_back = |event: &Event| event.id() == ROLLED_BACK_WHEN_ASKED;
+        let none = !checked.iter().any(rolled_back);
+        none.then_some(ROLLED_BACK_WHEN_ASKED).into_iter().collect()
+    });
+    checked.await;
+    let all = expected.len() + 1 + 2 + content::ORDERED;
+    let sent = pair
+        .events
+        .until("sent", |sent| (sent.len()..all).collect());
+    let sent = sent.await;
+    for event in &sent {
+        match received.get(event.id()) {
+            Some(delivery) => check(event, delivery),
+            None => assert!(!expected.contains(event.id()), "{event:?}"),
+        }
+    }
+}
+
+/// What must come: neither a tag that is not subscribed to nor what was rolled back.
+fn expected(compressions: &[&str]) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    for (kind, count) in [("normal", 4), ("batch", 4), ("delayed", 1), ("retry", 1)] {
+        ids.extend((0..count).map(|n| content::id(kind, n)));
+    }
+    ids.extend(
+        compressions
+            .iter()
+            .map(|method| content::id("large", method)),
+    );
+    ids.extend(["commit", "check-commit"].map(|end| content::id("transaction", end)));
+    ids
+}
+
+/// Reads until all is there, and a little longer. What is to be retried is given back once.
+async fn receive(pair: &Pair, expected: &BTreeSet<String>) -> BTreeMap<String, Delivery> {
+    let (topic, group) = (
+        format!("{}-theirs", pair.prefix),
+        format!("{}-ours", pair.prefix),
+    );
+    let mut options = ConsumerOptions::default();
+    options.tags = content::SUBSCRIBED.to_owned();
+    let consumer = Consumer::new(&pair.client, &topic, &group, options)
+        .await
+        .unwrap();
+    let mut received = BTreeMap::new();
+    let mut given_back = None;
+    loop {
+        let complete = received.len() == expected.len();
+        let deliveries = consumer.receive(32, Duration::from_secs(1)).await.unwrap();
+        if complete && deliveries.is_empty() {
+            break;
+        }
+        let missing = expected.iter().filter(|id| !received.contains_key(*id));
+        let missing: Vec<_> = missing.collect();
+        let late = Instant::now() > pair.deadline;
+        assert!(!late, "{}: not in time: {missing:?}", pair.what);
+        for delivery in deliveries {
+            let id = delivery.message.property("id").unwrap().to_owned();
+            assert!(expected.contains(&id), "{}: {delivery:?}", pair.what);
+            assert_eq!(*delivery.message.topic, *topic);
+            if id == "retry-0" && given_back.is_none() {
+                assert_eq!(delivery.attempt, 1);
+                given_back = Some(Arc::clone(&delivery.message));
+                let second = Duration::from_secs(1);
+                consumer.nack(delivery.token, second).await.unwrap();
+                continue;
+            }
+            if id == "delayed-0" {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                let late = now.as_millis() as i64 - delivery.message.born_timestamp_ms;
+                assert!(late >= 950, "{}: after {late} ms only", pair.what);
+            }
+            let attempt = 1 + u32::from(id == "retry-0");
+            assert_eq!(delivery.attempt, attempt, "{}: {id}", pair.what);
+            consumer.ack(delivery.token).unwrap();
+            let earlier = received.insert(id, delivery);
+            assert!(earlier.is_none(), "{}: twice: {earlier:?}", pair.what);
+        }
+    }
+    let first = given_back.unwrap();
+    assert_eq!(received["retry-0"].message.message_id(), first.message_id());
+    consumer.close().await.unwrap();
+    received
+}
+
+/// One message, as they say that they sent it and as it came.
+fn check(sent: &Event, delivery: &Delivery) {
+    let (id, message) = (sent.id(), &delivery.message);
+    assert_eq!(message.body, content::body(id), "{id}");
+    let properties = message.properties();
+    let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    // The first of two with one name counts.
+    let properties = properties.collect::<Vec<_>>().into_iter().rev().collect();
+    content::check(id, &properties);
+    // A batch's answer names the ids of all its messages.
+    let ids: Vec<_> = sent.message_id.split(',').collect();
+    assert!(ids.contains(&message.message_id()), "{sent:?}: {message:?}");
+    if ["normal", "large"].contains(&sent.property("kind")) {
+        let place = (message.queue.queue, message.offset);
+        assert_eq!(place, (sent.queue, sent.offset), "{id}");
+    }
+}

@@ -1,0 +1,51 @@
+//! The topics of one official client on one cluster.
+
+use std::time::Duration;
+
+use crossfade_rocketmq::{Client, Request, codes::request};
+use tokio::time::{Instant, sleep};
+
+const QUEUES: u32 = 4;
+
+fn names(prefix: &str) -> [String; 4] {
+    ["ours", "ours-ordered", "theirs", "theirs-ordered"].map(|name| format!("{prefix}-{name}"))
+}
+
+/// Makes them, and waits until the name server knows.
+pub(crate) async fn create(client: &Client, prefix: &str) {
+    let cluster = client.cluster_info().await.unwrap();
+    for topic in names(prefix) {
+        for (_, master) in cluster.masters() {
+            let request = Request::new(request::UPDATE_AND_CREATE_TOPIC)
+                .text("topic", &topic)
+                .text("defaultTopic", "TBW102")
+                .field("readQueueNums", QUEUES)
+                .field("writeQueueNums", QUEUES)
+                .text("perm", "6")
+                .text("topicFilterType", "SINGLE_TAG")
+                .text("topicSysFlag", "0")
+                .text("order", "false");
+            client.call(master, "create topic", request).await.unwrap();
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while client.route(&topic).await.is_err() {
+            assert!(Instant::now() < deadline, "topic {topic} has no route");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Removes them; what fails is left to the clusters' own end.
+pub(crate) async fn delete(client: &Client, prefix: &str) {
+    let Ok(cluster) = client.cluster_info().await else {
+        return;
+    };
+    for topic in names(prefix) {
+        for (_, master) in cluster.masters() {
+            let request = Request::new(request::DELETE_TOPIC_IN_BROKER).text("topic", &topic);
+            let _ = client.call(master, "delete topic", request).await;
+        }
+        let request = Request::new(request::DELETE_TOPIC_IN_NAMESRV).text("topic", &topic);
+        let _ = client.call_name_server("delete topic", request).await;
+    }
+}
