@@ -21,6 +21,8 @@ pub mod request {
     pub const END_TRANSACTION: i32 = 37;
     pub const CHECK_TRANSACTION_STATE: i32 = 39;
     pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
+    pub const LOCK_BATCH_MQ: i32 = 41;
+    pub const UNLOCK_BATCH_MQ: i32 = 42;
     pub const GET_ALL_CONSUMER_OFFSET: i32 = 43;
     pub const GET_ALL_DELAY_OFFSET: i32 = 45;
     /// 4.9, as the three after it; 5.3 and later have `AUTH_...` instead.
@@ -179,9 +181,11 @@ pub(crate) fn is_group_disabled(code: i32, remark: &str) -> bool {
 pub(crate) fn right(request_code: i32) -> &'static str {
     match request_code {
         request::SEND_MESSAGE_V2 => "PUB on the topic",
-        request::PULL_MESSAGE | request::HEART_BEAT | request::UPDATE_CONSUMER_OFFSET => {
-            "SUB on the topic and on the group"
-        }
+        request::PULL_MESSAGE
+        | request::HEART_BEAT
+        | request::UPDATE_CONSUMER_OFFSET
+        | request::LOCK_BATCH_MQ
+        | request::UNLOCK_BATCH_MQ => "SUB on the topic and on the group",
         request::QUERY_CONSUMER_OFFSET => "SUB on the topic and on the group (5.x: or GET)",
         request::CONSUMER_SEND_MSG_BACK
         | request::GET_CONSUMER_LIST_BY_GROUP

@@ -1,9 +1,12 @@
 //! Consuming a topic as a member of a group.
 
 mod allocate;
+mod committed;
 mod give_back;
+mod goodbye;
 mod group;
 mod inbox;
+mod lock;
 mod offset;
 mod pull;
 mod rebalance;
@@ -38,6 +41,10 @@ pub struct ConsumerOptions {
     pub max_outstanding: usize,
     /// The same for their bodies' bytes. Default 64 MiB.
     pub max_outstanding_bytes: usize,
+    /// Each queue's messages in the order of their offsets, by one member at a time: this one reads a queue only while the broker has it locked for this
+    /// client, and when the queue is to go to another member, the lock is kept until everything that was handed out is acked or given back. All members of
+    /// the group must read the topic so. What the group gave back is read without locks. Default false.
+    pub ordered: bool,
 }
 
 impl Default for ConsumerOptions {
@@ -46,6 +53,7 @@ impl Default for ConsumerOptions {
             tags: "*".to_owned(),
             max_outstanding: 1024,
             max_outstanding_bytes: 64 << 20,
+            ordered: false,
         }
     }
 }

@@ -16,6 +16,7 @@ mod fault;
 mod nack;
 mod new_group;
 mod opening;
+mod ordered;
 mod rebalance;
 mod receive;
 mod seal;
@@ -104,6 +105,12 @@ everywhere! {
     rebalance: members_share_all_queues,
         one_member_too_many_gets_no_queue,
         a_member_that_closes_leaves_its_queues_to_the_others;
+    ordered: queues_are_handed_out_in_the_order_of_their_offsets,
+        a_queue_is_handed_over_once_what_was_handed_out_is_acked,
+        members_that_come_and_go_handle_each_queue_in_order,
+        a_closed_member_leaves_its_queues_to_the_others_at_once,
+        an_ordered_message_that_is_given_up_is_the_groups_again,
+        committed_offsets_tell_what_was_acked;
     new_group: a_new_group_starts_at_the_first_message,
         first_offsets_are_committed_once,
         a_group_goes_on_where_it_stopped;

@@ -16,7 +16,7 @@ use crossfade::backend::{
     memory::{MemoryCluster, MemoryConfig},
 };
 use crossfade::{
-    IdempotencyKey, Message, Result, Revision,
+    ErrorKind, IdempotencyKey, Message, Result, Revision,
     backend::{
         Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Incoming, Outgoing,
         Stored, Subscription, TopicSettings,
@@ -221,11 +221,17 @@ pub(crate) async fn send(
     producer.send(outgoing, TIMEOUT).await
 }
 
-/// Sends bodies "0", "1", ... each on the lane of its number.
+/// Sends bodies "0", "1", ... each on the lane of its number. A broker that is busy is asked again: it has not taken the message.
 pub(crate) async fn send_numbers(producer: &Arc<dyn BackendProducer>, count: u64) {
     for number in 0..count {
         let message = Message::new(number.to_string());
-        send(producer, &message, number).await.unwrap();
+        eventually("the broker takes a message", async || {
+            match send(producer, &message, number).await {
+                Err(error) if error.kind() == ErrorKind::Throttled => None,
+                sent => Some(sent.unwrap()),
+            }
+        })
+        .await;
     }
 }
 

@@ -6,25 +6,27 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
     ConsumerOptions, Unreadable,
+    goodbye::Goodbye,
     inbox::{Held, Inbox},
-    offset::{ProcessQueue, commit_all},
+    lock::{self, QueueLock},
+    offset::{ProcessQueue, Start, commit_all},
     pull, rebalance,
 };
 use crate::{
     client::{Client, TopicEntry},
-    codes::request,
     error::{Error, ErrorKind, Result},
-    frame::Request,
-    heartbeat::{self, SubscriptionData},
+    heartbeat::SubscriptionData,
     message::RETRY_PREFIX,
     route::MessageQueue,
 };
 
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// How long after an ack of what is read in order: others may wait for the committed offset.
+const COMMIT_SOON: Duration = Duration::from_millis(100);
 
 /// One group of one client, as its tasks see it.
 pub(crate) struct Group {
@@ -33,16 +35,31 @@ pub(crate) struct Group {
     pub(super) retry_topic: Arc<str>,
     /// The members, the route or the topics changed: assign anew.
     pub(super) changed: Arc<Notify>,
-    room: Arc<Notify>,
+    pub(super) signals: Arc<Signals>,
     state: Mutex<State>,
     /// Held while queues are assigned and revoked.
     pub(super) assigning: tokio::sync::Mutex<()>,
+    /// Held while locks are renewed or given back: what is given back must not be renewed after it.
+    pub(super) locking: tokio::sync::Mutex<()>,
+}
+
+/// What the tasks of a group wait for.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    /// Somebody who fetches may wait for room.
+    pub(super) room: Notify,
+    /// Something is to be committed soon.
+    pub(super) acked: Notify,
+    /// The lock of a queue is too old.
+    pub(super) lost: Notify,
 }
 
 #[derive(Default)]
 struct State {
     inboxes: BTreeMap<Arc<str>, Arc<Inbox>>,
     queues: BTreeMap<MessageQueue, Arc<ProcessQueue>>,
+    /// Locked queues that go to others once what was handed out of them is acked.
+    leaving: Vec<Arc<ProcessQueue>>,
     /// Where queues start whose offset the broker moved.
     moved: HashMap<MessageQueue, u64>,
 }
@@ -58,7 +75,7 @@ pub(super) struct Delivered {
 /// What consumers hold; the last one dropped ends the tasks and leaves the group.
 pub(crate) struct GroupHandle {
     group: Arc<Group>,
-    tasks: [AbortHandle; 2],
+    tasks: [AbortHandle; 3],
 }
 
 impl GroupHandle {
@@ -77,13 +94,15 @@ impl GroupHandle {
             retry_topic: format!("{RETRY_PREFIX}{name}").into(),
             name: Arc::clone(&name),
             changed: Arc::new(Notify::new()),
-            room: Arc::new(Notify::new()),
+            signals: Arc::default(),
             state: Mutex::default(),
             assigning: tokio::sync::Mutex::default(),
+            locking: tokio::sync::Mutex::default(),
         });
         let tasks = [
             tokio::spawn(rebalance::run(Arc::clone(&group))).abort_handle(),
             tokio::spawn(commit(Arc::clone(&group))).abort_handle(),
+            tokio::spawn(lock::keep(Arc::clone(&group))).abort_handle(),
         ];
         let handle = Arc::new(GroupHandle { group, tasks });
         let weak: Weak<GroupHandle> = Arc::downgrade(&handle);
@@ -110,7 +129,7 @@ impl GroupHandle {
     ) -> Result<Arc<Inbox>> {
         let group = &self.group;
         let topic = Arc::clone(&entry.topic);
-        let inbox = Arc::new(Inbox::new(entry, options, Arc::clone(&group.room)));
+        let inbox = Arc::new(Inbox::new(entry, options, Arc::clone(&group.signals)));
         let mut state = group.state();
         if state.inboxes.contains_key(&topic) {
             return Err(Error::new(
@@ -144,10 +163,14 @@ impl GroupHandle {
         let revoked = group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
         inbox.set_uncommitted(revoked.clone());
         let mut goodbye = Goodbye::new(group, inbox, last);
-        let committed = commit_all(&group.client, &group.name, revoked).await;
+        let committed = commit_all(&group.client, &group.name, revoked.iter().cloned()).await;
         if committed.is_ok() {
             inbox.set_uncommitted(Vec::new());
         }
+        // Where something is outstanding, its handler may go on: the lock runs out, as after a crash.
+        let mut idle = revoked;
+        idle.retain(|queue| !queue.is_abandoned());
+        lock::unlock_all(&group.client, &group.name, &idle).await;
         goodbye.say().await;
         committed
     }
@@ -161,63 +184,6 @@ impl GroupHandle {
         let last = group.remove(inbox);
         group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
         drop(Goodbye::new(group, inbox, last));
-    }
-}
-
-/// What the brokers are told of a member that has gone. Dropped before it was said, because whoever leaves has waited long enough, it is said
-/// without waiting for answers: a broker that hears nothing keeps the member's queues from the others for up to two minutes.
-struct Goodbye<'a> {
-    group: &'a Group,
-    inbox: &'a Inbox,
-    /// The client reads nothing more in the group.
-    last: bool,
-    said: bool,
-}
-
-impl<'a> Goodbye<'a> {
-    fn new(group: &'a Group, inbox: &'a Inbox, last: bool) -> Self {
-        let said = false;
-        Goodbye {
-            group,
-            inbox,
-            last,
-            said,
-        }
-    }
-
-    /// Tells every broker and waits for its answer.
-    async fn say(&mut self) {
-        let group = self.group;
-        if self.last {
-            for address in group.brokers(self.inbox) {
-                let request = group.unregister();
-                // A broker that cannot be reached finds out by the closed connection.
-                let _ = group
-                    .client
-                    .call(&address, "leaving the group", request)
-                    .await;
-            }
-        } else {
-            // A broker that did not hear it hears the next one.
-            let _ = heartbeat::beat(&group.client).await;
-        }
-        self.said = true;
-    }
-}
-
-impl Drop for Goodbye<'_> {
-    fn drop(&mut self) {
-        let group = self.group;
-        if self.said {
-            return;
-        }
-        if !self.last {
-            group.client.registry().wake.notify_one();
-            return;
-        }
-        for address in group.brokers(self.inbox) {
-            group.client.oneway(&address, group.unregister());
-        }
     }
 }
 
@@ -264,20 +230,6 @@ impl Group {
         result
     }
 
-    fn brokers(&self, inbox: &Inbox) -> Vec<Arc<str>> {
-        let routed = inbox.entry.routed();
-        let brokers = routed.route.brokers.iter();
-        brokers
-            .flat_map(|b| b.addresses.values().cloned())
-            .collect()
-    }
-
-    fn unregister(&self) -> Request {
-        Request::new(request::UNREGISTER_CLIENT)
-            .text("clientID", self.client.client_id())
-            .text("consumerGroup", &self.name)
-    }
-
     /// Queues of the topic.
     pub(super) fn assigned(&self, topic: &str) -> Vec<MessageQueue> {
         let state = self.state();
@@ -297,27 +249,101 @@ impl Group {
             .collect()
     }
 
-    /// Takes queues away from this member and returns them, to be committed.
+    /// Takes queues away from this member at once and returns them, to be committed.
     pub(super) fn revoke(&self, which: impl Fn(&ProcessQueue) -> bool) -> Vec<Arc<ProcessQueue>> {
         let mut state = self.state();
         let mut revoked = Vec::new();
-        state.queues.retain(|_, queue| {
+        let mut stays = |queue: &Arc<ProcessQueue>| {
             let stays = !which(queue);
             if !stays {
                 queue.revoke();
                 revoked.push(Arc::clone(queue));
             }
             stays
+        };
+        state.queues.retain(|_, queue| stays(queue));
+        state.leaving.retain(stays);
+        self.forget(state, !revoked.is_empty());
+        revoked
+    }
+
+    /// Takes queues away from this member: those that are not locked at once, and returns them, to be committed. Locked ones are committed and
+    /// unlocked once what was handed out of them is acked.
+    pub(super) fn hand_over(
+        &self,
+        which: impl Fn(&ProcessQueue) -> bool,
+    ) -> Vec<Arc<ProcessQueue>> {
+        let mut state = self.state();
+        let mut taken = Vec::new();
+        state.queues.retain(|_, queue| {
+            let stays = !which(queue);
+            if !stays {
+                taken.push(Arc::clone(queue));
+            }
+            stays
         });
+        let any = !taken.is_empty();
+        let (leaving, revoked): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|queue| queue.lock.is_some());
+        leaving.iter().for_each(|queue| queue.leave());
+        revoked.iter().for_each(|queue| queue.revoke());
+        if !leaving.is_empty() {
+            self.signals.acked.notify_one();
+        }
+        state.leaving.extend(leaving);
+        self.forget(state, any);
+        revoked
+    }
+
+    /// Drops what came from queues that have just been taken away, if `any` were.
+    fn forget(&self, state: MutexGuard<'_, State>, any: bool) {
         let inboxes: Vec<_> = state.inboxes.values().cloned().collect();
         drop(state);
-        if !revoked.is_empty() {
+        if any {
             for inbox in inboxes {
-                inbox.forget_revoked();
+                inbox.forget_ending();
             }
-            self.room.notify_waiters();
+            self.signals.room.notify_waiters();
         }
-        revoked
+    }
+
+    /// The queues that this member has locks of and is not about to unlock.
+    pub(super) fn locked(&self) -> Vec<Arc<ProcessQueue>> {
+        let state = self.state();
+        let queues = state.queues.values().chain(&state.leaving);
+        let locked = queues.filter(|queue| queue.lock.is_some() && !queue.is_claimed());
+        locked.cloned().collect()
+    }
+
+    /// Whether the queue is still to be unlocked by this member.
+    pub(super) fn is_leaving(&self, queue: &MessageQueue) -> bool {
+        let state = self.state();
+        let mut leaving = state.leaving.iter();
+        leaving.any(|process| process.queue == *queue)
+    }
+
+    /// Queues to be unlocked of which nothing is outstanding any more, for one caller at a time.
+    pub(super) fn claim_idle(&self) -> Vec<Arc<ProcessQueue>> {
+        let state = self.state();
+        let leaving = state.leaving.iter();
+        let idle = leaving.filter(|queue| {
+            let inbox = state.inboxes.get(&queue.queue.topic);
+            inbox.is_none_or(|inbox| !inbox.has_outstanding(queue)) && queue.claim()
+        });
+        idle.cloned().collect()
+    }
+
+    /// Ends what [`Self::claim_idle`] began; not `done`: it is to be tried again.
+    pub(super) fn set_released(&self, queues: &[Arc<ProcessQueue>], done: bool) {
+        let mut state = self.state();
+        for queue in queues {
+            if done {
+                queue.revoke();
+            } else {
+                queue.unclaim();
+            }
+        }
+        state.leaving.retain(|queue| !queue.is_revoked());
     }
 
     /// Revokes the queues of topics that nobody here reads.
@@ -329,16 +355,17 @@ impl Group {
         });
     }
 
-    /// Begins to fetch a queue.
+    /// Begins to fetch a queue; `lock` is when the request was sent that locked it.
     pub(super) fn assign(
         self: &Arc<Self>,
         queue: MessageQueue,
         entry: Arc<TopicEntry>,
         subscription: SubscriptionData,
-        start: u64,
-        committed: Option<u64>,
+        start: Start,
+        lock: Option<Instant>,
     ) {
-        let process = Arc::new(ProcessQueue::new(queue.clone(), entry, start, committed));
+        let lock = lock.map(QueueLock::new);
+        let process = Arc::new(ProcessQueue::new(queue.clone(), entry, start, lock));
         let fetch = pull::run(Arc::downgrade(self), Arc::clone(&process), subscription);
         let mut state = self.state();
         process.set_fetching(tokio::spawn(fetch).abort_handle());
@@ -366,7 +393,7 @@ impl Group {
         let state = self.state();
         for held in batch {
             // Under the lock, a revoked queue's messages cannot slip in after they were forgotten.
-            if held.queue.is_revoked() {
+            if held.queue.is_ending() {
                 delivered.all = false;
                 break;
             }
@@ -394,7 +421,7 @@ impl Group {
     /// Waits until the consumers of the queue's messages have room.
     pub(super) async fn room(&self, queue: &ProcessQueue) {
         loop {
-            let room = self.room.notified();
+            let room = self.signals.room.notified();
             tokio::pin!(room);
             // From here on no notification is missed.
             room.as_mut().enable();
@@ -405,7 +432,7 @@ impl Group {
                     None => state.inboxes.values().all(|inbox| inbox.has_room()),
                 }
             };
-            if free || queue.is_revoked() {
+            if free || queue.is_ending() {
                 return;
             }
             room.await;
@@ -413,12 +440,24 @@ impl Group {
     }
 }
 
-/// Commits what was acked, every so often. Ended by its owner.
+/// Commits what was acked, every so often, and lets others have the queues that are theirs. Ended by its owner.
 async fn commit(group: Arc<Group>) {
     loop {
-        tokio::time::sleep(COMMIT_EVERY).await;
-        let queues: Vec<_> = group.state().queues.values().cloned().collect();
+        let acked = group.signals.acked.notified();
+        if tokio::time::timeout(COMMIT_EVERY, acked).await.is_ok() {
+            tokio::time::sleep(COMMIT_SOON).await;
+        }
+        let queues: Vec<_> = {
+            let state = group.state();
+            state
+                .queues
+                .values()
+                .chain(&state.leaving)
+                .cloned()
+                .collect()
+        };
         // Reported where it fails; the next round tries again.
         let _ = commit_all(&group.client, &group.name, queues).await;
+        lock::release(&group).await;
     }
 }

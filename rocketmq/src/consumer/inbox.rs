@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ConsumerOptions, Delivery, Token, offset::ProcessQueue};
+use super::{ConsumerOptions, Delivery, Token, group::Signals, offset::ProcessQueue};
 use crate::{
     client::TopicEntry,
     error::{Error, ErrorKind, Result},
@@ -27,8 +27,8 @@ pub(super) struct Inbox {
     options: ConsumerOptions,
     state: Mutex<State>,
     arrived: Notify,
-    /// The group's: somebody who fetches may wait for room.
-    room: Arc<Notify>,
+    /// The group's.
+    signals: Arc<Signals>,
     assigned: watch::Sender<bool>,
     /// What stood in the way of the assignment last; none while it is in force.
     failure: Mutex<Option<(ErrorKind, String)>>,
@@ -65,7 +65,7 @@ impl Inbox {
     pub(super) fn new(
         entry: Arc<TopicEntry>,
         options: ConsumerOptions,
-        room: Arc<Notify>,
+        signals: Arc<Signals>,
     ) -> Inbox {
         Inbox {
             subscription: SubscriptionData::new(&entry.topic, &options.tags),
@@ -73,7 +73,7 @@ impl Inbox {
             options,
             state: Mutex::default(),
             arrived: Notify::new(),
-            room,
+            signals,
             assigned: watch::Sender::new(false),
             failure: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -88,6 +88,10 @@ impl Inbox {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_ordered(&self) -> bool {
+        self.options.ordered
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -138,8 +142,8 @@ impl Inbox {
     fn take(&self, max: usize) -> (Vec<Delivery>, Option<Instant>) {
         let mut state = self.state();
         let state = &mut *state;
+        let now = Instant::now();
         if !state.later.is_empty() {
-            let now = Instant::now();
             while let Some(first) = state.later.first_entry()
                 && first.key().0 <= now
             {
@@ -150,6 +154,12 @@ impl Inbox {
         while deliveries.len() < max
             && let Some(held) = state.ready.pop_front()
         {
+            if !held.queue.may_hand_out(now) {
+                // The queue begins anew at its first message that is not acked, once it is locked again.
+                state.bytes -= held.message.body.len();
+                self.signals.lost.notify_one();
+                continue;
+            }
             let token = self.tokens.fetch_add(1, Ordering::Relaxed);
             deliveries.push(Delivery {
                 token: Token(token),
@@ -167,11 +177,11 @@ impl Inbox {
 
     pub(super) fn ack(&self, token: Token) -> Result<()> {
         let held = self.remove(token).ok_or_else(stale)?;
-        if held.queue.ack(held.message.offset) {
-            Ok(())
-        } else {
-            Err(stale())
+        let acked = held.queue.ack(held.message.offset);
+        if self.is_ordered() {
+            self.signals.acked.notify_one();
         }
+        if acked { Ok(()) } else { Err(stale()) }
     }
 
     pub(super) fn outstanding(&self, token: Token) -> Result<Held> {
@@ -190,14 +200,21 @@ impl Inbox {
         let count = state.count();
         drop(state);
         if count < self.options.max_outstanding {
-            self.room.notify_waiters();
+            self.signals.room.notify_waiters();
         }
         Some(held)
     }
 
-    /// Hands a delivery out again when it is `due`.
+    /// Hands a delivery out again when it is `due`; if its queue is to go to another member, that one does.
     pub(super) fn keep(&self, token: Token, due: Instant) {
         let mut state = self.state();
+        let held = state.outstanding.get(&token.0);
+        if held.is_some_and(|held| held.queue.is_leaving()) {
+            drop(state);
+            self.remove(token);
+            self.signals.acked.notify_one();
+            return;
+        }
         if let Some(mut held) = state.outstanding.remove(&token.0) {
             held.attempt = held.attempt.saturating_add(1);
             state.later.insert((due, token.0), held);
@@ -206,13 +223,20 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Forgets what came from queues that are not this member's any more.
-    pub(super) fn forget_revoked(&self) {
+    /// Whether messages of the queue are handed out and not acked.
+    pub(super) fn has_outstanding(&self, queue: &Arc<ProcessQueue>) -> bool {
+        let state = self.state();
+        let mut outstanding = state.outstanding.values();
+        outstanding.any(|held| Arc::ptr_eq(&held.queue, queue))
+    }
+
+    /// Forgets what came from queues that are not this member's any more. Of those that it is still to hand over, what was handed out stays.
+    pub(super) fn forget_ending(&self) {
         let mut state = self.state();
         let state = &mut *state;
         let mut freed = 0;
         let mut stays = |held: &Held| {
-            let stays = !held.queue.is_revoked();
+            let stays = !held.queue.is_ending();
             if !stays {
                 freed += held.message.body.len();
             }
@@ -220,9 +244,16 @@ impl Inbox {
         };
         state.ready.retain(&mut stays);
         state.later.retain(|_, held| stays(held));
-        state.outstanding.retain(|_, held| stays(held));
+        state.outstanding.retain(|_, held| {
+            let stays = !held.queue.is_revoked();
+            if !stays {
+                freed += held.message.body.len();
+                held.queue.set_abandoned();
+            }
+            stays
+        });
         state.bytes -= freed;
-        self.room.notify_waiters();
+        self.signals.room.notify_waiters();
     }
 
     pub(super) fn set_assigned(&self) {

@@ -8,9 +8,12 @@ use std::{
     },
 };
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
 
-use super::{Unreadable, window::Window};
+use super::{Unreadable, lock::QueueLock, window::Window};
 use crate::{
     client::{Client, TopicEntry},
     codes::{request, response},
@@ -23,8 +26,16 @@ pub(super) struct ProcessQueue {
     pub(super) queue: MessageQueue,
     /// The topic that the queue belongs to: the subscribed one or the group's retry topic.
     pub(super) entry: Arc<TopicEntry>,
+    /// For a topic that is read in order.
+    pub(super) lock: Option<QueueLock>,
     window: Mutex<Window>,
+    /// Nothing more is handed out; what was handed out may still be acked.
+    leaving: AtomicBool,
     revoked: AtomicBool,
+    /// It was revoked with messages handed out and not acked.
+    abandoned: AtomicBool,
+    /// Somebody is about to let it go.
+    releasing: AtomicBool,
     /// Held while committing, so that commits keep their order.
     committed: tokio::sync::Mutex<Committed>,
     fetching: Mutex<Option<AbortHandle>>,
@@ -49,16 +60,20 @@ impl ProcessQueue {
     pub(super) fn new(
         queue: MessageQueue,
         entry: Arc<TopicEntry>,
-        start: u64,
-        committed: Option<u64>,
+        start: Start,
+        lock: Option<QueueLock>,
     ) -> Self {
         ProcessQueue {
             queue,
             entry,
-            window: Mutex::new(Window::new(start)),
+            lock,
+            window: Mutex::new(Window::new(start.offset)),
+            leaving: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            releasing: AtomicBool::new(false),
             committed: tokio::sync::Mutex::new(Committed {
-                offset: committed,
+                offset: start.committed,
                 untouched: true,
                 checks: 0,
             }),
@@ -75,9 +90,54 @@ impl ProcessQueue {
         self.revoked.load(Ordering::Acquire)
     }
 
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Revoked, or to be so when what was handed out is acked.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_leaving() || self.is_revoked()
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_abandoned(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// False when somebody else is about to let it go.
+    pub(super) fn claim(&self) -> bool {
+        !self.releasing.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.releasing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn unclaim(&self) {
+        self.releasing.store(false, Ordering::Release);
+    }
+
+    /// Whether its messages may be handed out: those of a queue that is read in order only while it is locked.
+    pub(super) fn may_hand_out(&self, now: Instant) -> bool {
+        self.lock.as_ref().is_none_or(|lock| lock.is_trusted(now))
+    }
+
+    /// Stops the fetch and what would be handed out; acks still count.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.stop_fetching();
+    }
+
     /// Stops the fetch; acks are refused from now on.
     pub(super) fn revoke(&self) {
         self.revoked.store(true, Ordering::Release);
+        self.stop_fetching();
+    }
+
+    fn stop_fetching(&self) {
         if let Some(fetching) = self.fetching().take() {
             fetching.abort();
         }
@@ -125,8 +185,16 @@ impl ProcessQueue {
     }
 
     /// Commits what is acked, if the broker does not have it yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] when another member may have gone further; the broker's refusal, or no answer.
     pub(super) async fn commit(&self, client: &Client, group: &str) -> Result<()> {
         let mut committed = self.committed.lock().await;
+        let lapsed = |lock: &QueueLock| lock.is_lapsed(Instant::now());
+        if self.lock.as_ref().is_some_and(lapsed) {
+            let why = format!("the lock of {} ran out", self.queue);
+            return Err(Error::new(ErrorKind::Stale, why));
+        }
         let offset = self.window().committable();
         if committed.offset != Some(offset) {
             self.update(client, group, offset).await?;
@@ -137,7 +205,8 @@ impl ProcessQueue {
         }
         if committed.checks > 0 {
             let have = query(client, group, &self.queue, &self.master()?).await?;
-            if have == Some(offset) {
+            // Another member that has the queue by now may have gone further.
+            if have.is_some_and(|have| have >= offset) {
                 committed.checks -= 1;
             } else {
                 committed.checks = CHECKS;
@@ -207,30 +276,46 @@ pub(super) async fn commit_all(
     result
 }
 
-/// Where the group goes on in a queue, and what the broker has committed.
+/// Where the group goes on in a queue.
+pub(super) struct Start {
+    pub(super) offset: u64,
+    /// What the broker has.
+    pub(super) committed: Option<u64>,
+}
+
+impl Start {
+    /// Nothing is committed, or what is makes no sense.
+    pub(super) fn at(offset: u64) -> Start {
+        let committed = None;
+        Start { offset, committed }
+    }
+}
+
+/// Where the group goes on in a queue.
 pub(super) async fn start(
     client: &Client,
     group: &str,
     queue: &MessageQueue,
     master: &Arc<str>,
-) -> Result<(u64, Option<u64>)> {
+) -> Result<Start> {
     if let Some(offset) = query(client, group, queue, master).await? {
-        return Ok((offset, Some(offset)));
+        let committed = Some(offset);
+        return Ok(Start { offset, committed });
     }
     // A new group starts at the first message kept.
     let request = Request::new(request::GET_MIN_OFFSET)
         .text("topic", &queue.topic)
         .field("queueId", queue.queue);
     match client.call(master, "the first offset", request).await {
-        Ok(answer) => Ok((answer.fields.number("offset")?, None)),
+        Ok(answer) => Ok(Start::at(answer.fields.number("offset")?)),
         // Whoever may only read may not ask this on 5.x. The first pull is told where the messages begin.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok((0, None)),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Start::at(0)),
         Err(error) => Err(error),
     }
 }
 
 /// The committed offset, if there is one.
-async fn query(
+pub(super) async fn query(
     client: &Client,
     group: &str,
     queue: &MessageQueue,

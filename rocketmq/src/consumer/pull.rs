@@ -37,7 +37,7 @@ pub(super) async fn run(
             return;
         };
         group.room(&queue).await;
-        if queue.is_revoked() {
+        if queue.is_ending() {
             return;
         }
         match pull(&group, &queue, &subscription).await {

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     Group, allocate,
-    offset::{self, commit_all},
+    lock::{self, Acquired},
+    offset::{self, Start, commit_all},
 };
 use crate::{
     client::TopicEntry,
@@ -27,6 +28,8 @@ const EVERY: Duration = Duration::from_secs(10);
 /// The same while a topic has no queues (it may be unsealed), or its retry topic is not there yet, and after its queues have changed: brokers are
 /// unsealed one after the other, so more may follow.
 const UNSETTLED: Duration = Duration::from_secs(1);
+/// The same while other members still hold queues of this one.
+const HELD: Duration = Duration::from_millis(500);
 /// After a round that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(300);
 /// A member that gives a queue up hears of the change when this one does: it gets this long to commit what it has acked.
@@ -56,9 +59,12 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
         if inbox.is_closed() {
             continue;
         }
-        match assign(group, &inbox.entry, &inbox.subscription).await {
-            Ok(queues) => {
+        match assign(group, &inbox.entry, &inbox.subscription, inbox.is_ordered()).await {
+            Ok((queues, waiting)) => {
                 let before = seen.insert(Arc::clone(inbox.topic()), queues);
+                if waiting {
+                    wait = wait.min(HELD);
+                }
                 if queues == 0 || before != Some(queues) {
                     wait = wait.min(UNSETTLED);
                 }
@@ -87,16 +93,17 @@ async fn assign_retry(group: &Arc<Group>) -> Result<()> {
     }
     let entry = group.client.topic(&group.retry_topic).await?;
     let subscription = SubscriptionData::new(&group.retry_topic, "*");
-    assign(group, &entry, &subscription).await?;
+    assign(group, &entry, &subscription, false).await?;
     Ok(())
 }
 
-/// Brings one topic's assignment in line; returns how many queues the topic has.
+/// Brings one topic's assignment in line; returns how many queues the topic has, and whether others still hold some of this member's.
 async fn assign(
     group: &Arc<Group>,
     entry: &Arc<TopicEntry>,
     subscription: &SubscriptionData,
-) -> Result<usize> {
+    ordered: bool,
+) -> Result<(usize, bool)> {
     let routed = group.client.refresh(entry, Instant::now()).await?;
     let queues = routed.route.readable(&entry.topic);
     let mut mine = BTreeSet::new();
@@ -108,38 +115,78 @@ async fn assign(
         mine.extend(part.iter().cloned());
     }
     let revoked =
-        group.revoke(|queue| queue.queue.topic == entry.topic && !mine.contains(&queue.queue));
+        group.hand_over(|queue| queue.queue.topic == entry.topic && !mine.contains(&queue.queue));
     if !revoked.is_empty() {
         // Reported where it fails; what it would have covered is delivered again.
         let _ = commit_all(&group.client, &group.name, revoked).await;
     }
+    lock::release(group).await;
     let have = group.assigned(&entry.topic);
     mine.retain(|queue| !have.contains(queue));
     if others && !mine.is_empty() {
         tokio::time::sleep(HANDOVER).await;
     }
-    // One broker that is down keeps nobody from the queues of the others.
-    let mut failed = None;
-    for queue in mine {
-        match start(group, &routed.route, &queue).await {
-            Ok((start, committed)) => {
-                let (entry, subscription) = (Arc::clone(entry), subscription.clone());
-                group.assign(queue, entry, subscription, start, committed);
-            }
-            Err(error) => failed = Some(error),
-        }
+    let begun = begin(group, &routed.route, mine, ordered).await;
+    for (queue, start, lock) in begun.queues {
+        let (entry, subscription) = (Arc::clone(entry), subscription.clone());
+        group.assign(queue, entry, subscription, start, lock);
     }
-    failed.map_or(Ok(queues.len()), Err)
+    match begun.failed {
+        None => Ok((queues.len(), begun.waiting)),
+        Some(error) => Err(error),
+    }
 }
 
-/// Where to begin, and what is committed.
-async fn start(
+/// Queues that can be fetched now.
+struct Begun {
+    /// With where each begins, and when the request was sent that locked it.
+    queues: Vec<(MessageQueue, Start, Option<Instant>)>,
+    /// Others are held by other members, or still to be let go by this one.
+    waiting: bool,
+    failed: Option<Error>,
+}
+
+/// Locks the queues where that is wanted, and finds out where each begins. One broker that is down keeps nobody from the queues of the others.
+async fn begin(
     group: &Group,
     route: &TopicRoute,
-    queue: &MessageQueue,
-) -> Result<(u64, Option<u64>)> {
+    mut wanted: BTreeSet<MessageQueue>,
+    ordered: bool,
+) -> Begun {
+    let all = wanted.len();
+    let mut acquired = if ordered {
+        wanted.retain(|queue| !group.is_leaving(queue));
+        let left = wanted.len() < all;
+        let mut acquired = lock::acquire(group, route, wanted).await;
+        acquired.waiting |= left;
+        acquired
+    } else {
+        Acquired::without_locks(wanted)
+    };
+    let mut begun = Begun {
+        queues: Vec::with_capacity(acquired.queues.len()),
+        waiting: acquired.waiting,
+        failed: acquired.failed.take(),
+    };
+    for (queue, lock) in acquired.queues {
+        // Only once it is locked: the member before may have committed until then.
+        match start(group, route, &queue).await {
+            Ok(start) => begun.queues.push((queue, start, lock)),
+            Err(error) => {
+                if lock.is_some() {
+                    lock::give_up(group, route, &queue).await;
+                }
+                begun.failed = Some(error);
+            }
+        }
+    }
+    begun
+}
+
+/// Where to begin.
+async fn start(group: &Group, route: &TopicRoute, queue: &MessageQueue) -> Result<Start> {
     if let Some(start) = group.moved(queue) {
-        return Ok((start, None));
+        return Ok(Start::at(start));
     }
     let master = route.master(&queue.broker).ok_or_else(|| {
         Error::new(

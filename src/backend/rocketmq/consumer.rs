@@ -36,9 +36,7 @@ impl RocketmqConsumer {
             Filter::Tags(tags) => options.tags.clone_from(tags),
             Filter::Sql(_) => return Err(unsupported("an SQL92 filter")),
         }
-        if subscription.ordered {
-            return Err(unsupported("reading in order"));
-        }
+        options.ordered = subscription.ordered;
         let Subscription { topic, group, .. } = subscription;
         let consumer = Consumer::new(client, topic, group, options)
             .await

@@ -6,15 +6,15 @@ mod consumer;
 mod error;
 mod producer;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crossfade_rocketmq::{Admin, Client};
+use crossfade_rocketmq::{Admin, Client, MessageQueue};
 
 use self::{
     admin::RocketmqAdmin, consumer::RocketmqConsumer, error::convert, producer::RocketmqProducer,
 };
 use super::{
-    Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Subscription,
+    Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, QueueId, Subscription,
     address::RocketmqAddress, security::Security,
 };
 use crate::{
@@ -72,7 +72,7 @@ impl Backend for RocketmqBackend {
             delayed_send: true,
             tags: true,
             sql_filter: false,
-            ordered: false,
+            ordered: true,
             batch: false,
             transactions: false,
             counts_delayed: true,
@@ -100,6 +100,30 @@ impl Backend for RocketmqBackend {
         Box::pin(async move {
             let consumer = RocketmqConsumer::new(&self.client, subscription).await?;
             Ok(Arc::new(consumer) as Arc<dyn BackendConsumer>)
+        })
+    }
+
+    fn committed<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        queues: &'a [QueueId],
+    ) -> BoxFuture<'a, Result<BTreeMap<QueueId, Option<u64>>>> {
+        Box::pin(async move {
+            let topic: Arc<str> = topic.into();
+            let asked: Vec<_> = queues
+                .iter()
+                .map(|queue| MessageQueue {
+                    topic: Arc::clone(&topic),
+                    broker: Arc::clone(&queue.broker),
+                    queue: queue.queue,
+                })
+                .collect();
+            let committed = self.client.committed(group, &asked).await;
+            let committed = committed.map_err(|error| {
+                convert("read committed offsets", ErrorKind::InvalidConfig, error)
+            })?;
+            Ok(queues.iter().cloned().zip(committed).collect())
         })
     }
 
