@@ -23,7 +23,7 @@ use crate::{
     metrics::Registry,
     producer::{Producer, ProducerOptions, ProducerParts},
     side::{Access, Revision, Side},
-    stage::{Routing, Stage, TopicPlan, Weight},
+    stage::{Buckets, Move, QueueBarrier, Routing, Stage, TopicPlan, Weight},
 };
 
 pub(crate) const TOPIC: &str = "orders";
@@ -69,12 +69,31 @@ pub(crate) struct World {
     pub(crate) contact: Arc<Contact>,
     pub(crate) registry: Registry,
     pub(crate) dedup: Arc<MemoryDedup>,
+    routing: Routing,
     clients: AtomicUsize,
 }
 
 impl World {
     /// All open, under a first plan.
     pub(crate) async fn new(stage: Stage, basis_points: u32) -> World {
+        World::with(stage, basis_points, Routing::Unordered).await
+    }
+
+    /// The same with a topic that promises order.
+    pub(crate) async fn ordered(stage: Stage, basis_points: u32) -> World {
+        World::with(stage, basis_points, Routing::Ordered).await
+    }
+
+    /// The same, started from disk.
+    pub(crate) async fn uncontacted(stage: Stage, basis_points: u32) -> World {
+        let world = World::ordered(stage, basis_points).await;
+        World {
+            contact: Arc::default(),
+            ..world
+        }
+    }
+
+    async fn with(stage: Stage, basis_points: u32, routing: Routing) -> World {
         let clusters = [MemoryCluster::default(), MemoryCluster::default()];
         for cluster in &clusters {
             let admin = cluster.backend("admin").admin();
@@ -88,6 +107,7 @@ impl World {
             contact: Arc::default(),
             registry: Registry::default(),
             dedup: Arc::default(),
+            routing,
             clients: AtomicUsize::new(0),
         };
         world.contact.set(ContactState::Valid);
@@ -102,17 +122,63 @@ impl World {
     }
 
     pub(crate) fn publish(&self, stage: Stage, basis_points: u32) {
+        self.publish_with(stage, basis_points, Vec::new());
+    }
+
+    fn publish_with(&self, stage: Stage, basis_points: u32, moves: Vec<Move>) {
         let previous_revision = self.revision();
         let plan = TopicPlan {
             topic: TOPIC.into(),
             stage,
             weight: Weight::from_basis_points(basis_points).unwrap(),
-            routing: Routing::Unordered,
-            moves: Vec::new(),
+            routing: self.routing,
+            moves,
             revision: Revision(previous_revision.0 + 1),
             previous_revision,
         };
         self.cell.publish(plan).unwrap();
+    }
+
+    fn plan(&self) -> TopicPlan {
+        self.cell.load().unwrap().plan().clone()
+    }
+
+    /// Freezes the keys that another weight would move.
+    pub(crate) fn freeze(&self, basis_points: u32) {
+        let plan = self.plan();
+        let next = Weight::from_basis_points(basis_points).unwrap();
+        let (buckets, from) = Buckets::between(plan.weight, next).unwrap();
+        let mut moves = plan.moves;
+        moves.push(Move::freeze(from, buckets, Revision(plan.revision.0 + 1)));
+        self.publish_with(plan.stage, plan.weight.basis_points().into(), moves);
+    }
+
+    /// Moves the frozen keys, behind all that the side they leave has stored.
+    pub(crate) async fn release(&self, basis_points: u32) {
+        let plan = self.plan();
+        let mut moves = plan.moves.clone();
+        let frozen = moves.pop().unwrap();
+        let admin = self.clusters[frozen.from.index()].backend("admin").admin();
+        let settings = admin.topic(TOPIC).await.unwrap().unwrap().settings;
+        let ends = admin.ends(TOPIC, &settings).await.unwrap();
+        let barrier = ends.into_iter().map(|(queue, end_offset)| QueueBarrier {
+            broker: queue.broker.to_string(),
+            queue: queue.queue,
+            end_offset,
+        });
+        moves.push(frozen.released(Revision(plan.revision.0 + 1), barrier.collect()));
+        self.publish_with(plan.stage, basis_points, moves);
+    }
+
+    /// The keys stay where they are.
+    pub(crate) fn abort(&self) {
+        let plan = self.plan();
+        let kept = plan.moves.into_iter().filter(|moving| !moving.is_frozen());
+        self.publish_with(
+            plan.stage,
+            plan.weight.basis_points().into(),
+            kept.collect(),
+        );
     }
 
     /// Waits until the plan in force is applied.

@@ -144,6 +144,10 @@ impl Client {
                 Arc::clone(&inner.registry),
                 inner.options.heartbeat,
             )),
+            tokio::spawn(crate::transaction::run(
+                Arc::downgrade(&inner),
+                Arc::clone(&inner.registry),
+            )),
         ];
         *inner.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks
             .iter()
@@ -420,6 +424,12 @@ impl Listener for Inbound {
             request::NOTIFY_CONSUMER_IDS_CHANGED => {
                 if let Some(group) = command.fields.get("consumerGroup") {
                     self.0.members_changed(group);
+                }
+                (response::SUCCESS, "")
+            }
+            request::CHECK_TRANSACTION_STATE => {
+                if !self.0.checks.ask(address, command) {
+                    tracing::warn!(%address, "too many questions about transactions wait; the broker asks again");
                 }
                 (response::SUCCESS, "")
             }

@@ -51,6 +51,7 @@ pub mod request {
     pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;
     pub const CONSUME_MESSAGE_DIRECTLY: i32 = 309;
     pub const SEND_MESSAGE_V2: i32 = 310;
+    pub const SEND_BATCH_MESSAGE: i32 = 320;
     pub const GET_ALL_PRODUCER_INFO: i32 = 328;
     pub const GET_TOPIC_CONFIG: i32 = 351;
     pub const GET_SUBSCRIPTIONGROUP_CONFIG: i32 = 352;
@@ -108,6 +109,9 @@ pub mod permission {
 #[allow(missing_docs)]
 pub mod message_flag {
     pub const COMPRESSED: i32 = 1;
+    pub const TRANSACTION_PREPARED: i32 = 1 << 2;
+    pub const TRANSACTION_COMMIT: i32 = 2 << 2;
+    pub const TRANSACTION_ROLLBACK: i32 = 3 << 2;
     pub const BORN_HOST_V6: i32 = 1 << 4;
     pub const STORE_HOST_V6: i32 = 1 << 5;
     pub const COMPRESSION_MASK: i32 = 7 << 8;
@@ -180,7 +184,9 @@ pub(crate) fn is_group_disabled(code: i32, remark: &str) -> bool {
 /// The right that a request takes, in the words of the brokers' own rules.
 pub(crate) fn right(request_code: i32) -> &'static str {
     match request_code {
-        request::SEND_MESSAGE_V2 => "PUB on the topic",
+        request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE | request::END_TRANSACTION => {
+            "PUB on the topic"
+        }
         request::PULL_MESSAGE
         | request::HEART_BEAT
         | request::UPDATE_CONSUMER_OFFSET

@@ -18,6 +18,7 @@ use crate::{
     frame::Request,
     message::RETRY_PREFIX,
     together::together,
+    transaction::{Checks, TransactionChecker},
 };
 
 /// Producers and consumers of one client.
@@ -26,6 +27,8 @@ pub(crate) struct Registry {
     state: Mutex<State>,
     /// What the consumers of a group share, by group; the consumers know what it is.
     handles: Mutex<HashMap<Arc<str>, Weak<dyn Any + Send + Sync>>>,
+    /// What brokers ask about transactions.
+    pub(crate) checks: Checks,
     /// A heartbeat is wanted now.
     pub(crate) wake: Notify,
 }
@@ -127,13 +130,26 @@ impl Registry {
 
     pub(crate) fn remove_producer(&self, group: &Arc<str>, topic: &Arc<str>) {
         let key = (Arc::clone(group), Arc::clone(topic));
+        // Before the lock, so that it is dropped after it.
+        let mut _checker = None;
         let mut state = self.state();
         if let Some((count, _)) = state.producers.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
                 state.producers.remove(&key);
+                _checker = self.checks.remove(&key);
             }
         }
+    }
+
+    /// Who knows how the transactions of a group's messages to a topic ended, for as long as there is a producer of both.
+    pub(crate) fn set_checker(
+        &self,
+        group: &Arc<str>,
+        topic: &Arc<str>,
+        checker: Arc<dyn TransactionChecker>,
+    ) {
+        self.checks.set(group, topic, checker);
     }
 
     /// Adds a topic to a group; `changed` hears of the group's members.

@@ -26,6 +26,7 @@ mod stream;
 mod test_peer;
 mod tls;
 mod together;
+mod transaction;
 
 pub use admin::Admin;
 pub use client::{Client, ClientOptions};
@@ -34,6 +35,7 @@ pub use credentials::{Credentials, CredentialsSource};
 pub use error::{Error, ErrorKind, Persisted, Result};
 pub use frame::{Command, Fields, Request};
 pub use message::{DelayLevel, Message, ReceivedMessage};
-pub use producer::{Producer, ProducerOptions, SendResult, StoreStatus};
+pub use producer::{HalfMessage, Producer, ProducerOptions, SendResult, StoreStatus};
 pub use route::{Broker, BrokerQueues, ClusterInfo, MessageQueue, TopicRoute};
 pub use tls::{TlsOptions, Trust};
+pub use transaction::{TransactionChecker, TransactionEnd};

@@ -23,6 +23,8 @@ pub mod property {
     pub const TAGS: &str = "TAGS";
     pub const DELAY: &str = "DELAY";
     pub const UNIQ_KEY: &str = "UNIQ_KEY";
+    pub const TRAN_MSG: &str = "TRAN_MSG";
+    pub const PGROUP: &str = "PGROUP";
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     pub const REAL_TOPIC: &str = "REAL_TOPIC";
     pub const REAL_QID: &str = "REAL_QID";
@@ -177,7 +179,7 @@ fn check(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn push(properties: &mut String, name: &str, value: &str) {
+pub(crate) fn push(properties: &mut String, name: &str, value: &str) {
     properties.push_str(name);
     properties.push(NAME_END);
     properties.push_str(value);

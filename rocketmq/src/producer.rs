@@ -1,13 +1,22 @@
 //! Sending to one topic.
 
+mod batch;
+mod refusal;
+mod transaction;
+
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
+pub(crate) use self::refusal::is_illegal_queue;
+use self::refusal::refusal;
+pub use self::transaction::HalfMessage;
+pub(crate) use self::transaction::Place;
 use crate::{
     client::{Client, Routed, TopicEntry},
     codes::{request, response},
-    error::{Error, ErrorKind, Persisted, Result},
+    error::{Error, ErrorKind, Result},
     frame::Request,
     heartbeat::now_ms,
     message::Message,
@@ -56,6 +65,27 @@ pub enum StoreStatus {
     FlushSlaveTimeout,
     /// Stored; there is no slave.
     SlaveNotAvailable,
+}
+
+/// What goes out in one request; `SendMessageRequestHeaderV2.java`.
+struct Outgoing<'a> {
+    /// [`request::SEND_MESSAGE_V2`] or [`request::SEND_BATCH_MESSAGE`].
+    code: i32,
+    sys_flag: i32,
+    properties: &'a str,
+    body: &'a Bytes,
+}
+
+/// A broker that has stored what was sent, and its words.
+struct Answer {
+    status: StoreStatus,
+    broker: Arc<str>,
+    /// Of the broker.
+    address: Arc<str>,
+    queue: u32,
+    offset: u64,
+    /// The broker's own ids, separated by commas.
+    offset_message_ids: String,
 }
 
 /// What the broker said of a stored message.
@@ -122,13 +152,30 @@ impl Producer {
         timeout: Duration,
     ) -> Result<SendResult> {
         self.check(message)?;
+        let outgoing = Outgoing {
+            code: request::SEND_MESSAGE_V2,
+            sys_flag: 0,
+            properties: &message.properties,
+            body: &message.body,
+        };
+        let answer = self.deliver(&outgoing, lane, timeout).await?;
+        Ok(answer.into_result(message))
+    }
+
+    /// Sends to the queue that `lane` picks, and to the one that it picks after a look at the route where a queue is not there any more.
+    async fn deliver(
+        &self,
+        outgoing: &Outgoing<'_>,
+        lane: u64,
+        timeout: Duration,
+    ) -> Result<Answer> {
         let deadline = Instant::now() + timeout;
         let mut routed = self.entry.routed();
         if routed.writable.is_empty() {
             routed = self.reroute(deadline).await?;
         }
         let begun = Instant::now();
-        let refused = match self.send_once(&routed, message, lane, deadline).await {
+        let refused = match self.deliver_once(&routed, outgoing, lane, deadline).await {
             Err(error) if error.kind() == ErrorKind::Sealed => error,
             result => return result,
         };
@@ -136,7 +183,7 @@ impl Producer {
         if routed.writable.is_empty() {
             return Err(refused);
         }
-        self.send_once(&routed, message, lane, deadline).await
+        self.deliver_once(&routed, outgoing, lane, deadline).await
     }
 
     fn check(&self, message: &Message) -> Result<()> {
@@ -183,16 +230,16 @@ impl Producer {
         Ok(routed)
     }
 
-    async fn send_once(
+    async fn deliver_once(
         &self,
         routed: &Routed,
-        message: &Message,
+        outgoing: &Outgoing<'_>,
         lane: u64,
         deadline: Instant,
-    ) -> Result<SendResult> {
+    ) -> Result<Answer> {
         let index = (lane % routed.writable.len() as u64) as usize;
         let (broker, queue, address) = &routed.writable[index];
-        let request = self.request(message, broker, *queue);
+        let request = self.request(outgoing, broker, *queue);
         let left = deadline.saturating_duration_since(Instant::now());
         let command = self.client.invoke(address, request, left).await?;
         let status = match command.code {
@@ -207,37 +254,51 @@ impl Producer {
         };
         // Stored, whatever is missing in the rest of the answer.
         let fields = &command.fields;
-        Ok(SendResult {
+        Ok(Answer {
             status,
-            message_id: message.unique_id.clone(),
-            offset_message_id: fields.get("msgId").unwrap_or_default().to_owned(),
             broker: Arc::clone(broker),
+            address: Arc::clone(address),
             queue: fields.number("queueId").unwrap_or(*queue),
             offset: fields.number("queueOffset").unwrap_or(0),
+            offset_message_ids: fields.get("msgId").unwrap_or_default().to_owned(),
         })
     }
 
-    /// `SendMessageRequestHeaderV2.java`.
-    fn request(&self, message: &Message, broker: &str, queue: u32) -> Request {
+    fn request(&self, outgoing: &Outgoing<'_>, broker: &str, queue: u32) -> Request {
         let topic = &*self.entry.topic;
         let bytes =
-            message.properties.len() + self.group.len() + 2 * topic.len() + broker.len() + 48;
-        Request::with_capacity(request::SEND_MESSAGE_V2, 14, bytes)
+            outgoing.properties.len() + self.group.len() + 2 * topic.len() + broker.len() + 48;
+        let batch = outgoing.code == request::SEND_BATCH_MESSAGE;
+        Request::with_capacity(outgoing.code, 14, bytes)
             .text("a", &self.group)
             .text("b", topic)
             // The topic whose settings a missing one would be created with: itself, so that it is refused instead.
             .text("c", topic)
             .text("d", "4")
             .field("e", queue)
-            .text("f", "0")
+            .field("f", outgoing.sys_flag)
             .field("g", now_ms())
             .text("h", "0")
-            .text("i", &message.properties)
+            .text("i", outgoing.properties)
             .text("j", "0")
             .text("k", "false")
-            .text("m", "false")
+            .text("m", if batch { "true" } else { "false" })
             .text("n", broker)
-            .body(message.body.clone())
+            .body(outgoing.body.clone())
+    }
+}
+
+impl Answer {
+    /// Of a single message.
+    fn into_result(self, message: &Message) -> SendResult {
+        SendResult {
+            status: self.status,
+            message_id: message.unique_id.clone(),
+            offset_message_id: self.offset_message_ids,
+            broker: self.broker,
+            queue: self.queue,
+            offset: self.offset,
+        }
     }
 }
 
@@ -258,32 +319,6 @@ impl fmt::Debug for Producer {
     }
 }
 
-/// A refused send. 4.9 uses code 1 for what 5.x has codes for, and for its own failures, after which nobody knows what was stored.
-fn refusal(topic: &str, code: i32, remark: Option<&str>) -> Error {
-    let text = remark.unwrap_or_default();
-    let error = Error::refused(&format!("the send to topic {topic}"), code, remark)
-        .with_right(request::SEND_MESSAGE_V2);
-    match code {
-        response::SYSTEM_ERROR | response::INVALID_PARAMETER if is_illegal_queue(text) => {
-            error.with_kind(ErrorKind::Sealed)
-        }
-        response::TOPIC_NOT_EXIST => error.with_kind(ErrorKind::Sealed),
-        response::MESSAGE_ILLEGAL => error.with_kind(ErrorKind::TooLarge),
-        response::SYSTEM_ERROR
-            if error.kind() != ErrorKind::PermissionDenied
-                && !text.contains("broker unable to service") =>
-        {
-            error.with_persisted(Persisted::Maybe)
-        }
-        _ => error,
-    }
-}
-
-/// What a broker says when the queue is not one of the topic's (4.9.7 by code 1, 5.5.0 by code 29).
-pub(crate) fn is_illegal_queue(remark: &str) -> bool {
-    (remark.contains("queueId") && remark.contains("illegal")) || remark.contains("/ by zero")
-}
-
 /// `Validators.checkTopic` and `checkGroup`: letters, digits and `% | - _`.
 pub(crate) fn check_name(what: &str, name: &str, longest: usize) -> Result<()> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"%|-_".contains(&byte);
@@ -301,44 +336,6 @@ pub(crate) fn check_name(what: &str, name: &str, longest: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refusals_are_told_apart() {
-        use ErrorKind::{Broker, PermissionDenied, Sealed, Throttled, TooLarge, Unavailable};
-        use Persisted::{Maybe, No};
-        for (code, remark, kind, persisted) in [
-            (1, "request queueId[0] is illegal, x", Sealed, No),
-            (29, "request queueId[0] is illegal, x", Sealed, No),
-            (1, "java.lang.ArithmeticException: / by zero", Sealed, No),
-            (17, "topic[t] not exist", Sealed, No),
-            (13, "the message is illegal", TooLarge, No),
-            (2, "[TIMEOUT_CLEAN_QUEUE]broker busy", Throttled, No),
-            (215, "flow control", Throttled, No),
-            (14, "service not available now", Unavailable, No),
-            (
-                16,
-                "the broker sending message is forbidden",
-                PermissionDenied,
-                No,
-            ),
-            (
-                1,
-                "org.apache.rocketmq.acl.common.AclException: No accessKey is configured, x",
-                PermissionDenied,
-                No,
-            ),
-            (1, "broker unable to service, until, 2026", Broker, No),
-            (1, "UNKNOWN_ERROR", Broker, Maybe),
-            (1, "java.lang.NullPointerException", Broker, Maybe),
-        ] {
-            let error = refusal("t", code, Some(remark));
-            assert_eq!(
-                (error.kind(), error.persisted()),
-                (kind, persisted),
-                "{code} {remark}"
-            );
-        }
-    }
 
     #[test]
     fn names_that_brokers_refuse_are_refused_here() {

@@ -51,7 +51,7 @@ impl ContactState {
 #[derive(Debug)]
 pub struct Contact {
     state: watch::Sender<ContactState>,
-    /// Grows whenever contact is lost: a send that saw another number ended in another lease session.
+    /// Grows whenever contact is lost or regained: a send that saw another number began in another lease session. 0 until the first contact.
     sessions: AtomicU64,
     /// Mode `stop`: when the lease ends, in nanoseconds of the clock's boot time. Asked before every send, because a process that was frozen or
     /// suspended may run a send before the session's own timer.
@@ -89,7 +89,7 @@ impl Contact {
         self.state.subscribe()
     }
 
-    /// The lease session now.
+    /// The lease session now; 0 before the first contact.
     #[must_use]
     pub fn session(&self) -> u64 {
         self.sessions.load(Ordering::Acquire)
@@ -101,7 +101,7 @@ impl Contact {
             if *state == next || *state == ContactState::Superseded {
                 return false;
             }
-            if *state == ContactState::Valid {
+            if (*state == ContactState::Valid) != (next == ContactState::Valid) {
                 self.sessions.fetch_add(1, Ordering::AcqRel);
             }
             *state = next;
@@ -207,13 +207,15 @@ mod tests {
     }
 
     #[test]
-    fn losing_contact_begins_another_lease_session() {
+    fn losing_contact_and_regaining_it_each_begin_another_lease_session() {
         let contact = Contact::default();
-        contact.set(ContactState::Valid);
-        let before = contact.session();
-        contact.set(ContactState::Lost);
-        contact.set(ContactState::Valid);
-        assert_ne!(contact.session(), before);
+        assert_eq!(contact.session(), 0);
+        let mut seen = vec![0];
+        for state in [ContactState::Valid, ContactState::Lost, ContactState::Valid] {
+            contact.set(state);
+            assert!(!seen.contains(&contact.session()));
+            seen.push(contact.session());
+        }
         contact.set(ContactState::Stopped);
         assert_eq!(
             contact.check("send").unwrap_err().kind(),

@@ -18,7 +18,7 @@ use crate::{
     control::wire::{ConsumerState, Role, SideState},
     error::Result,
     side::Revision,
-    stage::{Adoption, ReadPlan, TopicPlan, WritePlan, adopt},
+    stage::{Adoption, ReadPlan, Route, Routing, TopicPlan, WritePlan, adopt},
 };
 
 /// One plan, held by every send that was begun under it.
@@ -40,6 +40,21 @@ impl InUse {
     #[must_use]
     pub fn write_plan(&self) -> WritePlan {
         self.write
+    }
+
+    /// Where one message goes: see [`TopicPlan::route`].
+    #[must_use]
+    pub fn route(&self, ordering_key: Option<&[u8]>, draw: impl FnOnce() -> u32) -> Route {
+        if self.plan.moves.is_empty() {
+            return Route::To(self.write.side(ordering_key, draw));
+        }
+        self.plan.route(ordering_key, draw)
+    }
+
+    /// Whether the topic promises order.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.plan.routing == Routing::Ordered
     }
 }
 
@@ -372,7 +387,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::{Routing, Stage, Weight};
+    use crate::stage::{Stage, Weight};
 
     fn plan(revision: u64, previous: u64, stage: Stage) -> TopicPlan {
         TopicPlan {

@@ -1,10 +1,13 @@
 //! Sending to one topic, wherever its plan says.
 
 mod active;
+mod order;
+mod parcel;
 mod random;
 pub mod rules;
 mod sides;
 mod ticket;
+mod tries;
 
 use std::{
     sync::{
@@ -14,21 +17,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::runtime::Handle;
 
 use self::{
+    parcel::One,
     random::Draws,
-    rules::{Failure, Next},
     sides::{Sides, Warmer},
-    ticket::{Holder, Ticket},
+    ticket::Holder,
 };
 use crate::{
-    backend::{Backends, KEY_PROPERTY, Outgoing, REVISION_PROPERTY, Stored},
+    backend::{Backends, KEY_PROPERTY, REVISION_PROPERTY},
     control::{Contact, InUse, ProducerRole},
-    error::{Error, ErrorKind, Persisted, Result},
+    error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message, SendReceipt},
-    metrics::{Event, TopicMetrics},
+    metrics::TopicMetrics,
     side::{Revision, Side},
+    stage::Route,
 };
 
 /// How a producer sends.
@@ -139,14 +143,17 @@ impl Producer {
     /// Where a send that begins now would go, and under which revision. Weighted messages without an ordering key are drawn anew at each call.
     ///
     /// # Errors
-    /// `StageUnknown` when there is no plan for the topic.
+    /// `StageUnknown` when there is no plan for the topic; `Timeout` while the ordering key is changing sides: a send waits for the end of that.
     pub fn route(&self, ordering_key: Option<&str>) -> Result<(Side, Revision)> {
         let shared = &*self.shared;
         let decided = shared.role.cell().decide(|plan| {
-            let side = shared.side(plan, ordering_key.map(str::as_bytes));
-            (side, plan.plan().revision)
+            let route = shared.route(plan, ordering_key.map(str::as_bytes));
+            (route, plan.plan().revision)
         });
-        decided.ok_or_else(|| shared.no_plan())
+        match decided.ok_or_else(|| shared.no_plan())? {
+            (Route::To(side), revision) => Ok((side, revision)),
+            (Route::Held, revision) => Err(order::held(self.topic(), revision)),
+        }
     }
 
     /// Sends a message once, to one side, and returns when its broker has stored it.
@@ -154,7 +161,8 @@ impl Producer {
     /// # Errors
     /// `InvalidMessage` before anything is sent; `Closed`, `StageUnknown`, `LeaseOver`, `Superseded`; else what the broker said last, with
     /// `persisted` telling whether some try may have been stored. A caller that sends again after `Persisted::Maybe` uses the same
-    /// idempotency key.
+    /// idempotency key. In an ordered topic, a message whose key is changing sides waits, and ends with `Timeout` and `Persisted::No` when that takes longer
+    /// than the send timeout.
     ///
     /// # Cancellation
     /// The message may or may not be stored, as after `Persisted::Maybe`. The plan that routed it counts as in use until the broker's bound has
@@ -164,99 +172,18 @@ impl Producer {
         check_properties(&message)?;
         shared.contact.check("send")?;
         let _active = shared.holder.active.enter()?;
-        let begun = Instant::now();
-        let key = match &message.idempotency_key {
-            Some(key) => key.clone(),
-            None => shared.new_key()?,
+        let key = shared.key_of(&message)?;
+        let one = One {
+            message: &message,
+            key: &key,
         };
-        let ordering_key = message.ordering_key.as_deref().map(str::as_bytes);
-        let mut ticket = Ticket::new(shared.plan()?, &shared.holder);
-        let mut side = shared.side(ticket.plan(), ordering_key);
-        let mut lane = match ordering_key {
-            Some(key) => lane_of(key),
-            None => shared.draws.next(),
-        };
-        let mut tries = 0;
-        let mut persisted = Persisted::No;
-        let mut sealed = [false; 2];
-        loop {
-            let left = shared.options.send_timeout.saturating_sub(begun.elapsed());
-            let revision = ticket.plan().plan().revision;
-            let outgoing = Outgoing {
-                message: &message,
-                idempotency_key: &key,
-                revision,
-                lane,
-            };
-            let error = match shared.try_once(&mut ticket, side, outgoing, left).await {
-                Ok(stored) => {
-                    shared.metrics.sent(revision, side, begun.elapsed());
-                    return Ok(SendReceipt {
-                        message_id: stored.message_id,
-                        side,
-                        revision,
-                        idempotency_key: key,
-                    });
-                }
-                Err(error) => error,
-            };
-            tries += 1;
-            persisted = at_least(persisted, error.persisted());
-            sealed[side.index()] |= error.kind() == ErrorKind::Sealed;
-            let left = shared.options.send_timeout.saturating_sub(begun.elapsed());
-            let next = rules::after(Failure {
-                error: &error,
-                tries,
-                max_tries: if left.is_zero() {
-                    0
-                } else {
-                    shared.options.max_tries
-                },
-                maybe_stored: persisted != Persisted::No,
-                other_sealed: sealed[side.other().index()],
-                ordered: ordering_key.is_some(),
-                write_plan: ticket.plan().write_plan(),
-                newer_plan: shared.newest() > revision,
-                fail_over: shared.options.fail_over,
-            });
-            match next {
-                Next::SameSide { same_lane, pause } if pause < left => {
-                    shared.metrics.event(Event::Retry, side);
-                    if !same_lane {
-                        lane = shared.draws.next();
-                    }
-                    tokio::time::sleep(pause).await;
-                }
-                Next::FailOver { pause } if pause < left => {
-                    shared.metrics.event(Event::FailedOver, side);
-                    side = side.other();
-                    tokio::time::sleep(pause).await;
-                }
-                Next::OtherSide => {
-                    shared.metrics.event(Event::Rerouted, side);
-                    side = side.other();
-                }
-                Next::Reroute => {
-                    shared.metrics.event(Event::Rerouted, side);
-                    let newer = shared.plan();
-                    ticket.renew(newer.map_err(|gone| gone.with_persisted(persisted))?);
-                    side = shared.side(ticket.plan(), ordering_key);
-                }
-                Next::AwaitPlan if shared.newer_plan_within(revision, left).await => {
-                    shared.metrics.event(Event::Rerouted, side);
-                    let newer = shared.plan();
-                    ticket.renew(newer.map_err(|gone| gone.with_persisted(persisted))?);
-                    side = shared.side(ticket.plan(), ordering_key);
-                }
-                Next::SameSide { .. } | Next::FailOver { .. } | Next::AwaitPlan | Next::GiveUp => {
-                    shared.metrics.send_failed(revision, side);
-                    return Err(error.with_persisted(persisted).with_side(side));
-                }
-            }
-            // In lease mode `stop` nothing goes out once the lease is over, a retry neither.
-            let standing = shared.contact.check("send");
-            standing.map_err(|refused| refused.with_persisted(persisted))?;
-        }
+        let stored = shared.store(&one).await?;
+        Ok(SendReceipt {
+            message_id: stored.what.message_id,
+            side: stored.side,
+            revision: stored.revision,
+            idempotency_key: key,
+        })
     }
 
     /// Refuses new sends and waits until those under way have ended, and until the broker's bound has passed for those whose answer never
@@ -312,86 +239,22 @@ impl Shared {
         )
     }
 
-    fn side(&self, plan: &InUse, ordering_key: Option<&[u8]>) -> Side {
-        plan.write_plan()
-            .side(ordering_key, || (self.draws.next() >> 32) as u32)
+    fn route(&self, plan: &InUse, ordering_key: Option<&[u8]>) -> Route {
+        plan.route(ordering_key, || (self.draws.next() >> 32) as u32)
     }
 
-    /// The revision in force.
-    fn newest(&self) -> Revision {
-        self.role
-            .cell()
-            .read_plan()
-            .map_or(Revision::default(), |(revision, _)| revision)
-    }
-
-    async fn newer_plan_within(&self, revision: Revision, wait: Duration) -> bool {
-        let mut changes = self.role.cell().changes();
-        let newer = changes.wait_for(|current| current.is_some_and(|current| current > revision));
-        matches!(tokio::time::timeout(wait, newer).await, Ok(Ok(_)))
-    }
-
-    /// One request to one side.
-    #[tracing::instrument(
-        name = "send", level = "debug", skip_all,
-        fields(topic = %self.role.cell().topic(), %side, revision = %outgoing.revision),
-    )]
-    async fn try_once(
-        &self,
-        ticket: &mut Ticket<'_>,
-        side: Side,
-        outgoing: Outgoing<'_>,
-        left: Duration,
-    ) -> Result<Stored> {
-        // The control plane counts on the end of the lease: after it, a broker may store what it has, but is asked nothing.
-        let timeout = self.options.try_timeout.min(left);
-        let timeout = self.contact.within_lease("send", timeout)?;
-        let (producer, timeout) = match self.sides.connected(side) {
-            Some(producer) => (producer, timeout),
-            None => {
-                let begun = Instant::now();
-                let connected = tokio::time::timeout(timeout, self.sides.connect(side)).await;
-                let producer = connected.map_err(|_| {
-                    Error::new(
-                        ErrorKind::Unavailable,
-                        "send",
-                        format!(
-                            "no connection to the {side} within {} ms",
-                            timeout.as_millis()
-                        ),
-                    )
-                })??;
-                self.contact.check("send")?;
-                (producer, timeout.saturating_sub(begun.elapsed()))
-            }
-        };
-        ticket.begin(producer.ambiguity_bound());
-        let result = producer.send(outgoing, timeout).await;
-        match &result {
-            Err(error) if error.persisted() == Persisted::Maybe => ticket.leave(),
-            _ => ticket.settle(),
+    /// The caller's, else a new one.
+    fn key_of(&self, message: &Message) -> Result<IdempotencyKey> {
+        match &message.idempotency_key {
+            Some(key) => Ok(key.clone()),
+            None => self.new_key(),
         }
-        result
     }
 
     fn new_key(&self) -> Result<IdempotencyKey> {
         let number = self.next_key.fetch_add(1, Ordering::Relaxed);
         IdempotencyKey::new(format!("{}-{number:x}", self.key_prefix))
     }
-}
-
-/// What is known of the message after another try.
-fn at_least(before: Persisted, now: Persisted) -> Persisted {
-    match (before, now) {
-        (Persisted::Yes, _) | (_, Persisted::Yes) => Persisted::Yes,
-        (Persisted::Maybe, _) | (_, Persisted::Maybe) => Persisted::Maybe,
-        (Persisted::No, Persisted::No) => Persisted::No,
-    }
-}
-
-/// The same ordering key is the same lane, in every process.
-fn lane_of(ordering_key: &[u8]) -> u64 {
-    u64::from(crate::stage::bucket_of(ordering_key))
 }
 
 fn check_properties(message: &Message) -> Result<()> {
@@ -410,5 +273,7 @@ fn check_properties(message: &Message) -> Result<()> {
     }
 }
 
+#[cfg(all(test, feature = "memory"))]
+mod order_tests;
 #[cfg(all(test, feature = "memory"))]
 mod tests;

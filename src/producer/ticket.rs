@@ -1,6 +1,6 @@
 //! The hold that a send has on the plan that routed it.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -51,14 +51,6 @@ impl<'a> Ticket<'a> {
 
     pub(super) fn plan(&self) -> &InUse {
         &self.in_use
-    }
-
-    /// Holds a newer plan from now on; the older one only for what was left behind under it.
-    pub(super) fn renew(&mut self, newer: Arc<InUse>) {
-        let older = mem::replace(&mut self.in_use, newer);
-        if let Some(bound) = self.left_behind.take() {
-            self.holder.hold(older, bound);
-        }
     }
 
     /// A request goes out; `bound` is how long the broker may take to store it without saying so.

@@ -1,0 +1,176 @@
+//! Half messages, and how their transactions end.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Outgoing, Producer, SendResult};
+use crate::{
+    codes::{message_flag, request},
+    connection::expect_success,
+    error::{Error, ErrorKind, Result},
+    frame::Request,
+    message::{Message, pairs, property, push},
+    transaction::{TransactionChecker, TransactionEnd},
+};
+
+/// A message that nobody reads before its transaction is committed.
+#[derive(Clone, Debug)]
+pub struct HalfMessage {
+    /// How the broker keeps it. The offset is that in the broker's own queue of half messages.
+    pub sent: SendResult,
+    /// The master that has it, when it was sent.
+    address: Arc<str>,
+    commit_log_offset: u64,
+}
+
+impl Producer {
+    /// Stores a message that nobody reads before [`Self::end_transaction`] commits it. Tried again as [`Self::send`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a delayed message; [`ErrorKind::Protocol`] when the broker's answer does not say where the message lies: it
+    /// is stored, and the broker asks how its transaction ended; as [`Self::send`].
+    ///
+    /// # Cancellation
+    /// The half message may or may not be stored; the broker asks for its end.
+    pub async fn send_half(
+        &self,
+        message: &Message,
+        lane: u64,
+        timeout: Duration,
+    ) -> Result<HalfMessage> {
+        if pairs(&message.properties).any(|(name, _)| name == property::DELAY) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "brokers deliver the message of a transaction as soon as it is committed: it cannot be delayed",
+            ));
+        }
+        let mut half = message.clone();
+        push(&mut half.properties, property::TRAN_MSG, "true");
+        push(&mut half.properties, property::PGROUP, &self.group);
+        self.check(&half)?;
+        let outgoing = Outgoing {
+            code: request::SEND_MESSAGE_V2,
+            sys_flag: message_flag::TRANSACTION_PREPARED,
+            properties: &half.properties,
+            body: &half.body,
+        };
+        let answer = self.deliver(&outgoing, lane, timeout).await?;
+        let address = Arc::clone(&answer.address);
+        let sent = answer.into_result(message);
+        let Some(commit_log_offset) = commit_log_offset(&sent.offset_message_id) else {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                format!(
+                    "the broker's id {:?} does not say where the half message lies",
+                    sent.offset_message_id
+                ),
+            )
+            .with_persisted(crate::Persisted::Maybe)
+            .with_address(&address));
+        };
+        Ok(HalfMessage {
+            sent,
+            address,
+            commit_log_offset,
+        })
+    }
+
+    /// Ends the transaction of a message that this producer sent. [`TransactionEnd::Unknown`] is told and not answered. A second end is not harmless: a
+    /// broker delivers a message once for each commit that it takes.
+    ///
+    /// # Errors
+    /// The broker's refusal; [`ErrorKind::Timeout`] and [`ErrorKind::Unavailable`] when it may not have heard: it asks.
+    ///
+    /// # Cancellation
+    /// Ended or not; the broker asks.
+    pub async fn end_transaction(
+        &self,
+        half: &HalfMessage,
+        end: TransactionEnd,
+        timeout: Duration,
+    ) -> Result<()> {
+        let place = Place {
+            topic: &self.entry.topic,
+            group: &self.group,
+            broker: &half.sent.broker,
+            queue_offset: half.sent.offset,
+            commit_log_offset: half.commit_log_offset,
+            message_id: &half.sent.message_id,
+        };
+        let request = place.end(end, false);
+        // A broker that was started anew may have another address.
+        let routed = self.entry.routed();
+        let address = routed.route.master(&half.sent.broker);
+        let address = address.unwrap_or(&half.address);
+        if end == TransactionEnd::Unknown {
+            self.client.oneway(address, request);
+            return Ok(());
+        }
+        let command = self.client.invoke(address, request, timeout).await?;
+        let operation = format!("the end of a transaction in topic {}", self.entry.topic);
+        expect_success(command, address, &operation)
+            .map_err(|error| error.with_right(request::END_TRANSACTION))
+            .map(drop)
+    }
+
+    /// Who answers when a broker asks how a transaction of this producer's group and topic ended, also one of another process of the group; until
+    /// this client's last producer of both is dropped. Another one takes its place.
+    pub fn set_checker(&self, checker: Arc<dyn TransactionChecker>) {
+        self.client
+            .registry()
+            .set_checker(&self.group, &self.entry.topic, checker);
+    }
+}
+
+/// Where a half message lies; `EndTransactionRequestHeader.java`.
+pub(crate) struct Place<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) broker: &'a str,
+    pub(crate) queue_offset: u64,
+    pub(crate) commit_log_offset: u64,
+    pub(crate) message_id: &'a str,
+}
+
+impl Place<'_> {
+    /// `asked`: the broker has asked for it.
+    pub(crate) fn end(&self, end: TransactionEnd, asked: bool) -> Request {
+        Request::new(request::END_TRANSACTION)
+            // 5.x asks for the right on it; 4.9 does not know the field.
+            .text("topic", self.topic)
+            .text("producerGroup", self.group)
+            .field("tranStateTableOffset", self.queue_offset)
+            .field("commitLogOffset", self.commit_log_offset)
+            .field("commitOrRollback", end.flag())
+            .field("fromTransactionCheck", asked)
+            .text("msgId", self.message_id)
+            .text("transactionId", self.message_id)
+            .text("bname", self.broker)
+    }
+}
+
+/// The last 8 bytes of a broker's id (`MessageDecoder.decodeMessageId`).
+fn commit_log_offset(offset_message_id: &str) -> Option<u64> {
+    let start = offset_message_id.len().checked_sub(16)?;
+    u64::from_str_radix(offset_message_id.get(start..)?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offset_is_read_from_ids_of_both_address_families() {
+        for (id, offset) in [
+            ("7F00000100002A9F0000000000001000", Some(4096)),
+            (
+                "0000000000000000000000000000000100002A9F00000000000000FF",
+                Some(255),
+            ),
+            ("1000", None),
+            ("", None),
+            ("7F00000100002A9Fzzzzzzzzzzzzzzzz", None),
+        ] {
+            assert_eq!(commit_log_offset(id), offset, "{id}");
+        }
+    }
+}
