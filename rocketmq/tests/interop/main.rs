@@ -10,6 +10,7 @@ mod event;
 mod needs;
 mod official;
 mod ours;
+mod ours_transactions;
 mod theirs;
 mod topics;
 
@@ -18,7 +19,11 @@ use std::time::Duration;
 use crossfade_rocketmq::{Client, ClientOptions};
 use tokio::{task::JoinSet, time::Instant};
 
-use crate::{event::Events, needs::Cluster, official::Official};
+use crate::{
+    event::Events,
+    needs::Cluster,
+    official::{Kind, Official},
+};
 
 /// Of everything. Brokers of 4.9 ask for the end of a transaction once a minute, and pass over those that are not 6 s old.
 const BOUND: Duration = Duration::from_secs(150);
@@ -46,11 +51,14 @@ async fn official_clients_and_this_one_read_each_others_messages_of_every_type()
 
 /// One official client on both clusters.
 async fn with(official: Official, clusters: Vec<Cluster>, deadline: Instant) {
-    let (name, compressions) = (official.name(), official.compressions());
+    let (name, kind) = (official.name(), official.kind);
     let mut pairs = Vec::new();
     for cluster in &clusters {
         let prefix = format!("interop-{name}-{:016x}", rand::random::<u64>());
-        let options = ClientOptions::new([&*cluster.address], format!("{prefix}-client"));
+        let mut options = ClientOptions::new([&*cluster.address], format!("{prefix}-client"));
+        // Several programs and brokers share the machine.
+        options.connect_timeout = ours::WAIT;
+        options.request_timeout = ours::WAIT;
         let client = Client::new(options).unwrap();
         topics::create(&client, &prefix).await;
         pairs.push((cluster, prefix, client));
@@ -65,7 +73,7 @@ async fn with(official: Official, clusters: Vec<Cluster>, deadline: Instant) {
             what: format!("{name} on {}", cluster.name),
             client,
             prefix,
-            compressions,
+            kind,
             events: program.events(&cluster.name, deadline),
             deadline,
         };
@@ -90,8 +98,7 @@ struct Pair {
     client: Client,
     /// Of the names of topics and groups.
     prefix: String,
-    /// The methods by which the official client compresses.
-    compressions: &'static [&'static str],
+    kind: Kind,
     /// What the program prints about this cluster.
     events: Events,
     deadline: Instant,

@@ -30,17 +30,36 @@ pub(crate) enum Kind {
     Go,
 }
 
+impl Kind {
+    /// The methods by which it compresses.
+    pub(crate) fn compressions(self) -> &'static [&'static str] {
+        match self {
+            Kind::Java(_) => &["zlib", "lz4", "zstd"],
+            Kind::Go => &["zlib"],
+        }
+    }
+
+    /// Whether it finds messages by a tag that is not ASCII: the Go client hashes a tag's bytes (`utils.HashString`), brokers and all others hash its
+    /// UTF-16 units.
+    pub(crate) fn finds_tags_of_any_script(self) -> bool {
+        matches!(self, Kind::Java(_))
+    }
+}
+
 pub(crate) const ALL: [Kind; 3] = [Kind::Java("4.9.7"), Kind::Java("5.5.0"), Kind::Go];
 
 /// A program that can be started.
 pub(crate) struct Official {
-    kind: Kind,
+    pub(crate) kind: Kind,
     /// What it is started with.
     command: Command,
 }
 
 /// Room for a module download and a compiler on a slow machine.
 const LONGEST_BUILD: Duration = Duration::from_secs(300);
+
+/// Clients that leave groups and close connections take their time on a busy machine.
+const LONGEST_END: Duration = Duration::from_secs(90);
 
 impl Official {
     /// Compiles the program; says why it cannot be had otherwise.
@@ -61,13 +80,6 @@ impl Official {
     /// Fit for the name of a topic.
     pub(crate) fn name(&self) -> String {
         name(self.kind).replace('.', "_")
-    }
-
-    pub(crate) fn compressions(&self) -> &'static [&'static str] {
-        match self.kind {
-            Kind::Java(_) => &["zlib", "lz4", "zstd"],
-            Kind::Go => &["zlib"],
-        }
     }
 
     /// Starts it; it ends by itself after `bound`.
@@ -137,7 +149,7 @@ impl Program {
     /// It must end well once its standard input has ended.
     pub(crate) async fn end(mut self) {
         drop(self.child.stdin.take());
-        let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
+        let ended = timeout(LONGEST_END, self.child.wait()).await;
         let errors = fs::read_to_string(&self.errors).unwrap_or_default();
         let ended = ended.unwrap_or_else(|_| panic!("{} does not end: {errors}", self.name));
         assert!(ended.unwrap().success(), "{} failed: {errors}", self.name);

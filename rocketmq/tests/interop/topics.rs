@@ -7,8 +7,12 @@ use tokio::time::{Instant, sleep};
 
 const QUEUES: u32 = 4;
 
-fn names(prefix: &str) -> [String; 4] {
-    ["ours", "ours-ordered", "theirs", "theirs-ordered"].map(|name| format!("{prefix}-{name}"))
+/// The last one is that of their group's retries: brokers make it with the group's first heartbeat, and official clients that come before it look again
+/// after half a minute.
+fn names(prefix: &str) -> [String; 5] {
+    let topics = ["ours", "ours-ordered", "theirs", "theirs-ordered"];
+    let [a, b, c, d] = topics.map(|name| format!("{prefix}-{name}"));
+    [a, b, c, d, format!("%RETRY%{prefix}-theirs")]
 }
 
 /// Makes them, and waits until the name server knows.
