@@ -85,11 +85,18 @@ impl Report {
 /// Executions `from..from + count` of the decoder, one after the other. Memory is measured where [`memory::Counting`] is the allocator.
 #[must_use]
 pub fn decoder(seed: u64, from: u64, count: u64) -> Report {
-    let mut report = Report::new("decoder");
+    of("decoder", from, count, |execution| {
+        decoder::execute(&mut draw::of(seed, execution));
+    })
+}
+
+/// Executions of anything: `execute` gets the number of each. One that panics has failed.
+#[must_use]
+pub fn of(target: &'static str, from: u64, count: u64, execute: impl Fn(u64)) -> Report {
+    let mut report = Report::new(target);
     let begun = Instant::now();
     for execution in from..from.saturating_add(count) {
-        let mut draws = draw::of(seed, execution);
-        let work = AssertUnwindSafe(|| decoder::execute(&mut draws));
+        let work = AssertUnwindSafe(|| execute(execution));
         let (peak, result) = memory::peak_of(|| catch_unwind(work));
         if peak > report.peak_bytes {
             (report.peak_bytes, report.peak_execution) = (peak, execution);
