@@ -29,9 +29,9 @@ pub struct Report {
     pub peak_execution: u64,
 }
 
-/// The most heap that one execution may need, and all connections that are open at a time: what one pull may inflate to (64 MiB), twice while a buffer
-/// grows, and as much again for a decompressor's own window.
-pub const MAX_PEAK_BYTES: usize = 256 << 20;
+/// The most heap that one execution may need, and all connections that are open at a time. One pull may inflate to 16 MiB, one message alone to 64 MiB,
+/// and a buffer that grows has half as much again beside it for a moment.
+pub const MAX_PEAK_BYTES: usize = 128 << 20;
 
 /// No more failures than this are kept.
 const KEPT: usize = 16;

@@ -52,7 +52,7 @@ impl Stored {
         stored
     }
 
-    /// One that grows a thousand times when it is read, to `megabytes`.
+    /// One that grows a thousand times when it is read, to [`BOMB_BYTES`]; those are not kept here.
     pub(crate) fn bomb(draws: &mut StdRng) -> Stored {
         static PACKED: LazyLock<[(i32, Vec<u8>); 3]> = LazyLock::new(|| {
             let zeros = vec![0; BOMB_BYTES];
@@ -66,7 +66,7 @@ impl Stored {
         let mut stored = Stored {
             offset: draws.random_range(0..1 << 40),
             reconsume_times: 0,
-            body: vec![0; BOMB_BYTES],
+            body: Vec::new(),
             properties: Vec::new(),
             bytes: Vec::new(),
         };

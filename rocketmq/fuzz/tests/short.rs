@@ -9,7 +9,7 @@ static ALLOCATOR: Counting = Counting;
 // One test: memory is measured of the whole process, and panics are counted there.
 #[test]
 fn whatever_bytes_come_nothing_panics_what_is_whole_is_read_and_memory_is_bounded() {
-    let reports = [run::decoder(1, 0, 20_000), connection::run(1, 0, 400)];
+    let reports = [run::decoder(1, 0, 10_000), connection::run(1, 0, 300)];
     for report in reports {
         println!("{}", report.json());
         assert!(report.holds(), "{report:#?}");
