@@ -3,11 +3,15 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use ruzstd::decoding::StreamingDecoder;
 
 use crate::{
     codes::message_flag,
     error::{Error, ErrorKind, Result},
 };
+
+/// How far back a ZSTD body may refer; it is taken from the heap before anything is read. Levels up to 19 have 8 MiB.
+const MAX_ZSTD_WINDOW_BYTES: u64 = 32 << 20;
 
 /// The body as the application sent it; none when it would grow above `limit` bytes. One that is not compressed has no limit here.
 ///
@@ -28,10 +32,12 @@ pub(super) fn plain(body: Bytes, sys_flag: i32, limit: usize) -> Result<Option<B
             limit,
             lz4_flex::frame::FrameDecoder::new(&*body),
         ),
-        message_flag::COMPRESSION_ZSTD => match ruzstd::decoding::StreamingDecoder::new(&*body) {
-            Ok(decoder) => inflate("ZSTD", &body, limit, decoder),
-            Err(source) => Err(broken("ZSTD", io::Error::other(source))),
-        },
+        message_flag::COMPRESSION_ZSTD => {
+            match StreamingDecoder::new_with_max_window_size(&*body, MAX_ZSTD_WINDOW_BYTES) {
+                Ok(decoder) => inflate("ZSTD", &body, limit, decoder),
+                Err(source) => Err(broken("ZSTD", io::Error::other(source))),
+            }
+        }
         other => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
@@ -110,6 +116,15 @@ mod tests {
             assert_eq!(read.unwrap(), zeros);
             assert!(plain(bomb, sys_flag, 100_000).unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn zstd_body_that_asks_for_a_large_window_is_not_read() {
+        // Magic number, no flags, the window as an exponent above 10; one empty raw block, the last.
+        let frame = |exponent: u8| [0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, 1, 0, 0];
+        let read = |exponent| plain(frame(exponent).to_vec().into(), 513, 100);
+        assert_eq!(read(25 - 10).unwrap().unwrap(), "");
+        assert_eq!(read(26 - 10).unwrap_err().kind(), ErrorKind::Protocol);
     }
 
     #[test]
