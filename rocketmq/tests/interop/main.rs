@@ -5,6 +5,7 @@
 //! `CROSSFADE_TEST_NO_SKIP=1` it fails instead. It takes as long as a broker takes to ask for the end of a transaction: about a minute.
 #![allow(clippy::print_stdout, reason = "what was skipped and shown is said")]
 
+mod codes;
 mod content;
 mod event;
 mod needs;

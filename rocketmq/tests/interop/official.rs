@@ -165,10 +165,15 @@ fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
 }
 
+/// The folder of a version's jars.
+pub(crate) async fn jars(version: &str) -> Result<String, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/rocketmq.d/jars");
+    let folder = run(Command::new(script).arg(version)).await??;
+    Ok(folder.trim().to_owned())
+}
+
 async fn java(version: &str) -> Result<Command, String> {
-    let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/rocketmq.d/jars");
-    let jars = run(Command::new(jars).arg(version)).await??;
-    let classpath = format!("{}/*", jars.trim());
+    let classpath = format!("{}/*", jars(version).await?);
     let classes = temporary().join(format!("interop-java-{version}"));
     let sources = ["Events", "Interop", "Reader", "Sender"];
     let sources = sources.map(|name| here().join(format!("java/{name}.java")));
