@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crossfade_rocketmq::{Client, Request, codes::request};
+use crossfade_rocketmq::{Client, ErrorKind, Request, codes::request};
 use tokio::time::{Instant, sleep};
 
 const QUEUES: u32 = 4;
@@ -15,28 +15,34 @@ fn names(prefix: &str) -> [String; 5] {
     [a, b, c, d, format!("%RETRY%{prefix}-theirs")]
 }
 
-/// Makes them, and waits until the name server knows.
+/// Makes them, and waits until the name server knows. A broker on a busy machine may not answer in time: it is asked again.
 pub(crate) async fn create(client: &Client, prefix: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
     let cluster = client.cluster_info().await.unwrap();
     for topic in names(prefix) {
         for (_, master) in cluster.masters() {
-            let request = Request::new(request::UPDATE_AND_CREATE_TOPIC)
-                .text("topic", &topic)
-                .text("defaultTopic", "TBW102")
-                .field("readQueueNums", QUEUES)
-                .field("writeQueueNums", QUEUES)
-                .text("perm", "6")
-                .text("topicFilterType", "SINGLE_TAG")
-                .text("topicSysFlag", "0")
-                .text("order", "false");
-            client.call(master, "create topic", request).await.unwrap();
+            while let Err(error) = client.call(master, "create topic", creation(&topic)).await {
+                let in_time = error.kind() == ErrorKind::Timeout && Instant::now() < deadline;
+                assert!(in_time, "{error}");
+            }
         }
-        let deadline = Instant::now() + Duration::from_secs(10);
         while client.route(&topic).await.is_err() {
             assert!(Instant::now() < deadline, "topic {topic} has no route");
             sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+fn creation(topic: &str) -> Request {
+    Request::new(request::UPDATE_AND_CREATE_TOPIC)
+        .text("topic", topic)
+        .text("defaultTopic", "TBW102")
+        .field("readQueueNums", QUEUES)
+        .field("writeQueueNums", QUEUES)
+        .text("perm", "6")
+        .text("topicFilterType", "SINGLE_TAG")
+        .text("topicSysFlag", "0")
+        .text("order", "false")
 }
 
 /// Removes them; what fails is left to the clusters' own end.
