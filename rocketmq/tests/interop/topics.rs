@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crossfade_rocketmq::{Client, ErrorKind, Request, codes::request};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 const QUEUES: u32 = 4;
 
@@ -15,21 +18,31 @@ fn names(prefix: &str) -> [String; 5] {
     [a, b, c, d, format!("%RETRY%{prefix}-theirs")]
 }
 
-/// Makes them, and waits until the name server knows. A broker on a busy machine may not answer in time: it is asked again.
+/// Makes them, and waits until the name server knows.
 pub(crate) async fn create(client: &Client, prefix: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let cluster = client.cluster_info().await.unwrap();
+    let mut all = JoinSet::new();
     for topic in names(prefix) {
-        for (_, master) in cluster.masters() {
-            while let Err(error) = client.call(master, "create topic", creation(&topic)).await {
-                let in_time = error.kind() == ErrorKind::Timeout && Instant::now() < deadline;
-                assert!(in_time, "{error}");
-            }
+        all.spawn(create_one(client.clone(), topic));
+    }
+    while let Some(one) = all.join_next().await {
+        one.unwrap();
+    }
+}
+
+/// A broker on a busy machine may not answer in time: it is asked again.
+async fn create_one(client: Client, topic: String) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let cluster = client.cluster_info().await.unwrap();
+    for (_, master) in cluster.masters() {
+        let ask = || client.call(master, "create topic", creation(&topic));
+        while let Err(error) = ask().await {
+            let in_time = error.kind() == ErrorKind::Timeout && Instant::now() < deadline;
+            assert!(in_time, "{error}");
         }
-        while client.route(&topic).await.is_err() {
-            assert!(Instant::now() < deadline, "topic {topic} has no route");
-            sleep(Duration::from_millis(20)).await;
-        }
+    }
+    while client.route(&topic).await.is_err() {
+        assert!(Instant::now() < deadline, "topic {topic} has no route");
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
