@@ -3,7 +3,7 @@
 use crossfade_rocketmq::codes::{request, response};
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::draw;
+use crate::{draw, stored::Stored};
 
 /// What a frame says.
 #[derive(Clone, Debug)]
@@ -46,7 +46,8 @@ impl Frame {
             -1,
             0x7fff,
         ];
-        const NAMES: [&str; 8] = [
+        const NAMES: [&str; 9] = [
+            "bname",
             "consumerGroup",
             "queueId",
             "nextBeginOffset",
@@ -60,14 +61,26 @@ impl Frame {
         let fields =
             (0..fields).map(|_| ((*draw::one(draws, &NAMES)).to_owned(), draw::text(draws)));
         let fields = fields.collect();
+        let code = *draw::one(draws, &CODES);
+        let body = match code {
+            // They carry a message.
+            request::CHECK_TRANSACTION_STATE | request::CONSUME_MESSAGE_DIRECTLY => {
+                let mut stored = Stored::any(draws).bytes;
+                if draws.random_bool(0.5) {
+                    draw::spoil(draws, &mut stored);
+                }
+                stored
+            }
+            _ => draw::bytes(draws, 64),
+        };
         Frame {
-            code: *draw::one(draws, &CODES),
+            code,
             opaque: draws.random(),
             flag: draws.random_range(0..4),
             // The binary header has no word for an empty one.
             remark: Some(draw::text(draws)).filter(|remark| !remark.is_empty()),
             fields,
-            body: draw::bytes(draws, 64),
+            body,
         }
     }
 

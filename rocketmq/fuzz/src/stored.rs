@@ -36,7 +36,16 @@ impl Stored {
             LZ4 => lz4(&body),
             _ => zstd(&body),
         };
-        let names = ["UNIQ_KEY", "TAGS", "KEYS", "RETRY_TOPIC", "ключ"];
+        let names = [
+            "UNIQ_KEY",
+            "TAGS",
+            "KEYS",
+            "RETRY_TOPIC",
+            "REAL_TOPIC",
+            "REAL_QID",
+            "PGROUP",
+            "ключ",
+        ];
         let properties = draws.random_range(0..5);
         let properties =
             (0..properties).map(|_| ((*draw::one(draws, &names)).to_owned(), draw::text(draws)));
