@@ -201,7 +201,8 @@ async fn go() -> Result<Command, String> {
         command.env("GOTOOLCHAIN", "local");
         command
     };
-    run(&mut go(&["mod", "download"])).await??;
+    let module = "github.com/apache/rocketmq-client-go/v2";
+    run(&mut go(&["mod", "download", module])).await??;
     let program = temporary().join("interop-go");
     let mut build = go(&["build", "-buildvcs=false", "-o"]);
     must(run(build.arg(&program).arg(".")).await?);

@@ -146,6 +146,13 @@ fn check(sent: &Event, delivery: &Delivery) {
     let ids: Vec<_> = sent.message_id.split(',').collect();
     let known = ids == [""] || ids.contains(&message.message_id());
     assert!(known, "{sent:?}: {message:?}");
+    let starts = match sent.property("method") {
+        "zlib" => "78",
+        "lz4" => "04224d18",
+        "zstd" => "28b52ffd",
+        _ => "",
+    };
+    assert!(sent.property("wire").starts_with(starts), "{sent:?}");
     if ["normal", "large"].contains(&sent.property("kind")) {
         let place = (message.queue.queue, message.offset);
         assert_eq!(place, (sent.queue, sent.offset), "{id}");

@@ -2,6 +2,8 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.rocketmq.client.exception.MQBrokerException;
+import org.apache.rocketmq.client.hook.SendMessageContext;
+import org.apache.rocketmq.client.hook.SendMessageHook;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -96,9 +98,34 @@ class Sender {
     private void large(String method, DefaultMQProducer producer) throws Exception {
         Message message = message("large", "large-" + method);
         message.setBody(("large-" + method + " " + "lorem ipsum \u4e2d\u6587 ".repeat(1000)).getBytes(StandardCharsets.UTF_8));
-        // A failure to compress would be silent.
         message.putUserProperty("method", method);
-        stored(message, insist(() -> producer.send(message)));
+        Wire wire = new Wire();
+        producer.getDefaultMQProducerImpl().registerSendMessageHook(wire);
+        SendResult result = insist(() -> producer.send(message));
+        // What the broker has been given: a failure to compress would be silent.
+        message.putUserProperty("wire", wire.start);
+        stored(message, result);
+    }
+
+    /** Sees a message after it was compressed. */
+    private static class Wire implements SendMessageHook {
+        String start = "";
+
+        @Override
+        public String hookName() {
+            return "wire";
+        }
+
+        @Override
+        public void sendMessageBefore(SendMessageContext context) {
+            byte[] body = context.getMessage().getBody();
+            start = String.format("%02x%02x%02x%02x", body[0], body[1], body[2], body[3]);
+        }
+
+        @Override
+        public void sendMessageAfter(SendMessageContext context) {
+            // Nothing more to see.
+        }
     }
 
     private Message message(String kind, String id) {
