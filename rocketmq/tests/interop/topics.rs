@@ -36,8 +36,14 @@ async fn create_one(client: Client, topic: String) {
     for (_, master) in cluster.masters() {
         let ask = || client.call(master, "create topic", creation(&topic));
         while let Err(error) = ask().await {
-            let passes = [ErrorKind::Timeout, ErrorKind::Unavailable].contains(&error.kind());
-            assert!(passes && Instant::now() < deadline, "{error}");
+            let passes = [
+                ErrorKind::Timeout,
+                ErrorKind::Unavailable,
+                ErrorKind::Throttled,
+            ];
+            let again = passes.contains(&error.kind()) && Instant::now() < deadline;
+            assert!(again, "{error}");
+            sleep(Duration::from_millis(100)).await;
         }
     }
     while client.route(&topic).await.is_err() {
