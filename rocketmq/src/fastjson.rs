@@ -10,12 +10,21 @@ use crate::error::{Error, ErrorKind, Result};
 /// Deeper nesting is refused. The deepest body known has six levels.
 const MAX_DEPTH: usize = 64;
 
-/// Reads a body. Its size is bounded by the frame it came in.
+/// A text of six bytes (`{0:0},`) takes a hundred times as much memory once it is read. The largest body known is far below this.
+const MAX_COST: usize = 4 << 20;
+/// What a list or a map costs besides its members; a value costs 1.
+const CONTAINER_COST: usize = 16;
+
+/// Reads a body. Its size is bounded by the frame it came in; what it takes in memory by a limit on how many values there are.
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`] naming the byte where it stops to make sense.
 pub fn parse(text: &[u8]) -> Result<Value> {
-    let mut parser = Parser { text, at: 0 };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        cost: 0,
+    };
     let value = parser.value(0)?;
     parser.blanks();
     if parser.at != text.len() {
@@ -41,6 +50,8 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
+    /// Of all values so far.
+    cost: usize,
 }
 
 impl Parser<'_> {
@@ -77,7 +88,15 @@ impl Parser<'_> {
             return Err(self.error("nested too deep"));
         }
         self.blanks();
-        match self.peek() {
+        let first = self.peek();
+        self.cost += match first {
+            Some(b'{' | b'[') => CONTAINER_COST,
+            _ => 1,
+        };
+        if self.cost > MAX_COST {
+            return Err(self.error("too many values"));
+        }
+        match first {
             Some(b'{') => self.object(depth).map(Value::Object),
             Some(b'[') => self.array(depth),
             Some(b'"' | b'\'') => self.string().map(Value::String),
@@ -249,6 +268,26 @@ mod tests {
             let expected: Value = serde_json::from_str(text).unwrap();
             assert_eq!(parse(text.as_bytes()).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn text_that_would_fill_the_memory_is_refused() {
+        for container in ["{0:0},", "[],"] {
+            let text = format!("[{}0]", container.repeat(MAX_COST / CONTAINER_COST));
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert!(error.message().contains("too many values"), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_of_a_large_cluster_is_read() {
+        // 20 000 topics and groups with 16 queues each.
+        let offsets = (0..16).map(|queue| format!("{queue}:123456789"));
+        let offsets = offsets.collect::<Vec<_>>().join(",");
+        let groups = (0..20_000).map(|n| format!("\"topic-{n}@group-{n}\":{{{offsets}}}"));
+        let text = format!("{{{}}}", groups.collect::<Vec<_>>().join(","));
+        let value = parse(text.as_bytes()).unwrap();
+        assert_eq!(value.as_object().unwrap().len(), 20_000);
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub(crate) const FLAG_ONEWAY: i32 = 2;
 /// The largest frame taken by default: the brokers' own 16 MiB and room for a header.
 pub const DEFAULT_MAX_FRAME_BYTES: usize = (16 << 20) + (256 << 10);
 
+/// Headers are a few hundred bytes; a message's properties, the longest thing in one, have 32 KiB at most. Short fields take many times their length once
+/// they are read.
+const MAX_HEADER_BYTES: usize = 1 << 20;
+
 const HEADER_JSON: u32 = 0;
 const HEADER_BINARY: u32 = 1;
 
@@ -136,6 +140,11 @@ pub fn decode(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Option<Co
         return Err(protocol(format!(
             "a frame's header says it has {header_length} bytes and the frame has {}",
             frame.len()
+        )));
+    }
+    if header_length > MAX_HEADER_BYTES {
+        return Err(protocol(format!(
+            "a frame's header has {header_length} bytes; at most {MAX_HEADER_BYTES} are allowed"
         )));
     }
     let header = frame.split_to(header_length);

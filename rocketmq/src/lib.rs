@@ -1,7 +1,7 @@
 //! A lean async client of the Apache RocketMQ remoting protocol, for brokers 4.9 and 5.x.
 //!
 //! [`Client`] holds connections, routes and heartbeats for one process and one cluster; [`Producer`] sends to a topic, [`Consumer`]
-//! reads one as a member of a group.
+//! reads one as a member of a group. What goes over the wire is described in [`wire`].
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -10,6 +10,8 @@ pub mod fastjson;
 pub mod frame;
 pub mod message;
 pub mod route;
+#[doc = include_str!("docs/wire.md")]
+pub mod wire {}
 
 mod client;
 mod connection;

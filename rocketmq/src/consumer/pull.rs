@@ -171,7 +171,9 @@ async fn found(
         // What found no room is fetched again.
         _ if !all => Ok(()),
         None => {
-            queue.window().skip_to(next);
+            queue
+                .window()
+                .skip_to(if decoded.more { read } else { next });
             queue.set_unreadable(None);
             Ok(())
         }

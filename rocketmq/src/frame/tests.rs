@@ -92,6 +92,18 @@ fn hostile_frames_are_protocol_errors() {
 }
 
 #[test]
+fn a_header_that_is_far_too_long_is_not_read() {
+    for (blanks, read) in [(MAX_HEADER_BYTES - 10, true), (MAX_HEADER_BYTES, false)] {
+        let header = format!("{{\"code\":0{}}}", " ".repeat(blanks));
+        let mut frame = BytesMut::new();
+        frame.put_u32(4 + header.len() as u32);
+        frame.put_u32(header.len() as u32);
+        frame.put_slice(header.as_bytes());
+        assert_eq!(decode(&mut frame, 2 * MAX).is_ok(), read, "{blanks}");
+    }
+}
+
+#[test]
 fn fields_of_any_json_type_are_tolerated() {
     let header = r#"{"code":0,"opaque":1,"flag":1,"extFields":{"a":1,"b":true,"c":null,"d":{"e":[1]},"f":"x"},"new":[]}"#;
     let command = decode_json(header.as_bytes()).unwrap();

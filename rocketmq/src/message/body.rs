@@ -3,26 +3,23 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use ruzstd::decoding::StreamingDecoder;
 
 use crate::{
     codes::message_flag,
     error::{Error, ErrorKind, Result},
 };
 
-/// A compressed body may not grow above this.
-const MAX_INFLATED_BYTES: u64 = 64 << 20;
+/// How far back a ZSTD body may refer; it is taken from the heap before anything is read. Levels up to 19 have 8 MiB.
+const MAX_ZSTD_WINDOW_BYTES: u64 = 32 << 20;
 
-/// The body as the application sent it.
+/// The body as the application sent it; none when it would grow above `limit` bytes. One that is not compressed has no limit here.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a method that no released version has, [`ErrorKind::Protocol`] for a body that cannot be decompressed or grows above 64 MiB.
-pub(super) fn plain(body: Bytes, sys_flag: i32) -> Result<Bytes> {
-    plain_within(body, sys_flag, MAX_INFLATED_BYTES)
-}
-
-fn plain_within(body: Bytes, sys_flag: i32, limit: u64) -> Result<Bytes> {
+/// [`ErrorKind::Unsupported`] for a method that no released version has, [`ErrorKind::Protocol`] for a body that cannot be decompressed.
+pub(super) fn plain(body: Bytes, sys_flag: i32, limit: usize) -> Result<Option<Bytes>> {
     if sys_flag & message_flag::COMPRESSED == 0 {
-        return Ok(body);
+        return Ok(Some(body));
     }
     match sys_flag & message_flag::COMPRESSION_MASK {
         // Clients before 4.9.4 name no method: it is zlib.
@@ -35,10 +32,12 @@ fn plain_within(body: Bytes, sys_flag: i32, limit: u64) -> Result<Bytes> {
             limit,
             lz4_flex::frame::FrameDecoder::new(&*body),
         ),
-        message_flag::COMPRESSION_ZSTD => match ruzstd::decoding::StreamingDecoder::new(&*body) {
-            Ok(decoder) => inflate("ZSTD", &body, limit, decoder),
-            Err(source) => Err(broken("ZSTD", io::Error::other(source))),
-        },
+        message_flag::COMPRESSION_ZSTD => {
+            match StreamingDecoder::new_with_max_window_size(&*body, MAX_ZSTD_WINDOW_BYTES) {
+                Ok(decoder) => inflate("ZSTD", &body, limit, decoder),
+                Err(source) => Err(broken("ZSTD", io::Error::other(source))),
+            }
+        }
         other => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
@@ -49,15 +48,17 @@ fn plain_within(body: Bytes, sys_flag: i32, limit: u64) -> Result<Bytes> {
     }
 }
 
-fn inflate(method: &str, body: &[u8], limit: u64, decoder: impl Read) -> Result<Bytes> {
-    let mut inflated = Vec::with_capacity(body.len() * 2);
-    let read = decoder.take(limit + 1).read_to_end(&mut inflated);
+fn inflate(method: &str, body: &[u8], limit: usize, decoder: impl Read) -> Result<Option<Bytes>> {
+    let mut inflated = Vec::with_capacity((body.len() * 2).min(limit));
+    // One more shows that there is more.
+    let read = decoder.take(limit as u64 + 1).read_to_end(&mut inflated);
     match read {
-        Ok(length) if length as u64 > limit => Err(Error::new(
-            ErrorKind::Protocol,
-            format!("its body inflates to more than {limit} bytes"),
-        )),
-        Ok(_) => Ok(inflated.into()),
+        Ok(length) if length > limit => Ok(None),
+        Ok(_) => {
+            // It may have grown to twice of what it holds, and is kept until it is acked.
+            inflated.shrink_to_fit();
+            Ok(Some(inflated.into()))
+        }
         Err(source) => Err(broken(method, source)),
     }
 }
@@ -101,20 +102,29 @@ mod tests {
             (257, lz4(TEXT)),
             (513, zstd(TEXT)),
         ] {
-            assert_eq!(plain(body.into(), sys_flag).unwrap(), TEXT, "{sys_flag}");
+            let read = plain(body.into(), sys_flag, TEXT.len()).unwrap();
+            assert_eq!(read.unwrap(), TEXT, "{sys_flag}");
         }
     }
 
     #[test]
-    fn a_body_that_grows_without_bound_is_refused() {
+    fn a_body_that_grows_above_the_limit_is_not_read() {
         let zeros = vec![0; 100_001];
         for (sys_flag, bomb) in [(769, zlib(&zeros)), (257, lz4(&zeros)), (513, zstd(&zeros))] {
             let bomb = Bytes::from(bomb);
-            assert!(plain_within(bomb.clone(), sys_flag, 100_001).is_ok());
-            let error = plain_within(bomb, sys_flag, 100_000).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Protocol);
-            assert!(error.message().contains("100000 bytes"), "{error}");
+            let read = plain(bomb.clone(), sys_flag, 100_001).unwrap();
+            assert_eq!(read.unwrap(), zeros);
+            assert!(plain(bomb, sys_flag, 100_000).unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn zstd_body_that_asks_for_a_large_window_is_not_read() {
+        // Magic number, no flags, the window as an exponent above 10; one empty raw block, the last.
+        let frame = |exponent: u8| [0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, 1, 0, 0];
+        let read = |exponent| plain(frame(exponent).to_vec().into(), 513, 100);
+        assert_eq!(read(25 - 10).unwrap().unwrap(), "");
+        assert_eq!(read(26 - 10).unwrap_err().kind(), ErrorKind::Protocol);
     }
 
     #[test]
@@ -122,14 +132,14 @@ mod tests {
         let all = [(769, zlib(TEXT)), (257, lz4(TEXT)), (513, zstd(TEXT))];
         for (sys_flag, body) in &all {
             for (other, _) in all.iter().filter(|(other, _)| other != sys_flag) {
-                let error = plain(body.clone().into(), *other).unwrap_err();
+                let error = plain(body.clone().into(), *other, 100).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Protocol, "{sys_flag} as {other}");
             }
             // A frame without its end may be a whole text: all but the trailing checksum.
             let half = body[..body.len() / 2].to_vec();
-            assert!(plain(half.into(), *sys_flag).is_err(), "{sys_flag}");
+            assert!(plain(half.into(), *sys_flag, 100).is_err(), "{sys_flag}");
         }
-        let unknown = plain(Bytes::from_static(TEXT), 0x701).unwrap_err();
+        let unknown = plain(Bytes::from_static(TEXT), 0x701, 100).unwrap_err();
         assert_eq!(unknown.kind(), ErrorKind::Unsupported);
     }
 }

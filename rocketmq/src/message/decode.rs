@@ -16,6 +16,11 @@ const MAGIC: i32 = -626_843_481;
 /// `MessageDecoder.MESSAGE_MAGIC_CODE_V2`: topic names above 127 bytes, the length in two bytes.
 const MAGIC_LONG_TOPIC: i32 = -626_843_477;
 
+/// A compressed body may not grow above this.
+const MAX_INFLATED: usize = 64 << 20;
+/// Nor may those of one pull together, from the second one on.
+const MAX_INFLATED_TOGETHER: usize = 16 << 20;
+
 /// A message as a broker stored it.
 #[derive(Clone, Debug)]
 pub struct ReceivedMessage {
@@ -68,15 +73,35 @@ pub struct Decoded {
     pub messages: Vec<ReceivedMessage>,
     /// Why it ended early.
     pub error: Option<Error>,
+    /// There were more, whose bodies would inflate to too much together with those before: another pull, from behind the last of these, has them.
+    pub more: bool,
 }
 
 /// Reads the body of a pull from `queue`.
 #[must_use]
 pub fn decode(mut body: Bytes, queue: &MessageQueue) -> Decoded {
     let mut decoded = Decoded::default();
+    let mut room = MAX_INFLATED_TOGETHER;
     while !body.is_empty() {
-        match one(&mut body, queue, read) {
-            Ok(message) => decoded.messages.push(message),
+        // The first one may take all that a body may; otherwise no pull would ever read it.
+        let first = decoded.messages.is_empty();
+        let most = if first { MAX_INFLATED } else { room };
+        match one(&mut body, queue, |message, queue| {
+            read(message, queue, most)
+        }) {
+            Ok(Some((message, inflated))) => {
+                room = room.saturating_sub(inflated);
+                decoded.messages.push(message);
+            }
+            Ok(None) if first => {
+                let why = format!("its body inflates to more than {MAX_INFLATED} bytes");
+                decoded.error = Some(broken(queue, &why));
+                break;
+            }
+            Ok(None) => {
+                decoded.more = true;
+                break;
+            }
             Err(error) => {
                 decoded.error = Some(error);
                 break;
@@ -90,7 +115,7 @@ pub fn decode(mut body: Bytes, queue: &MessageQueue) -> Decoded {
 fn one<T>(
     rest: &mut Bytes,
     queue: &MessageQueue,
-    how: fn(&mut Bytes, &MessageQueue) -> Result<T, Failure>,
+    how: impl FnOnce(&mut Bytes, &MessageQueue) -> Result<T, Failure>,
 ) -> Result<T> {
     let size = rest
         .first_chunk::<4>()
@@ -181,7 +206,12 @@ fn fields(message: &mut Bytes, queue: &MessageQueue) -> Result<Fields, Failure> 
     })
 }
 
-fn read(message: &mut Bytes, queue: &MessageQueue) -> Result<ReceivedMessage, Failure> {
+/// A message, and how many bytes its body was inflated to; none when they are more than `most`.
+fn read(
+    message: &mut Bytes,
+    queue: &MessageQueue,
+    most: usize,
+) -> Result<Option<(ReceivedMessage, usize)>, Failure> {
     let fields = fields(message, queue)?;
     let text = std::str::from_utf8(&fields.properties).unwrap_or_default();
     let topic = match pairs(text).find(|(name, _)| *name == property::RETRY_TOPIC) {
@@ -192,7 +222,20 @@ fn read(message: &mut Bytes, queue: &MessageQueue) -> Result<ReceivedMessage, Fa
     if !fields.body.is_empty() && crc32fast::hash(&fields.body) & 0x7fff_ffff != fields.body_crc {
         return Err(broken(queue, "its body does not fit its checksum").into());
     }
-    Ok(ReceivedMessage {
+    let place = |error: Error| {
+        error.with_context(&format!(
+            "the message at offset {} of {queue}",
+            fields.offset
+        ))
+    };
+    let Some(body) = body::plain(fields.body, fields.sys_flag, most).map_err(place)? else {
+        return Ok(None);
+    };
+    let inflated = match fields.sys_flag & message_flag::COMPRESSED {
+        0 => 0,
+        _ => body.len(),
+    };
+    let message = ReceivedMessage {
         topic,
         queue: queue.clone(),
         offset: fields.offset,
@@ -200,13 +243,11 @@ fn read(message: &mut Bytes, queue: &MessageQueue) -> Result<ReceivedMessage, Fa
         reconsume_times: fields.reconsume_times.try_into().unwrap_or(0),
         born_timestamp_ms: fields.born_timestamp_ms,
         store_timestamp_ms: fields.store_timestamp_ms,
-        body: body::plain(fields.body, fields.sys_flag).map_err(|error| {
-            let place = format!("the message at offset {} of {queue}", fields.offset);
-            error.with_context(&place)
-        })?,
+        body,
         offset_message_id: offset_message_id(&fields.store_host, fields.commit_log_offset),
         properties: fields.properties,
-    })
+    };
+    Ok(Some((message, inflated)))
 }
 
 /// A message's place and properties; its body is not looked at, so it may be compressed in any way.
@@ -274,160 +315,4 @@ fn offset_message_id(store_host: &[u8], commit_log_offset: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::{BufMut, BytesMut};
-
-    use super::*;
-
-    struct Stored<'a> {
-        sys_flag: i32,
-        magic: i32,
-        body: &'a [u8],
-        properties: &'a str,
-        host: &'a [u8],
-    }
-
-    impl Default for Stored<'_> {
-        fn default() -> Self {
-            Stored {
-                sys_flag: 0,
-                magic: MAGIC,
-                body: b"hello",
-                properties: "UNIQ_KEY\u{1}A\u{2}UNIQ_KEY\u{1}B\u{2}TAGS\u{1}t",
-                host: &[127, 0, 0, 1, 0, 0, 0x2a, 0x9f],
-            }
-        }
-    }
-
-    fn stored(message: &Stored<'_>) -> BytesMut {
-        let mut out = BytesMut::new();
-        out.put_u32(0);
-        out.put_i32(message.magic);
-        out.put_u32(crc32fast::hash(message.body) & 0x7fff_ffff);
-        out.put_i32(3);
-        out.put_i32(0);
-        out.put_u64(41);
-        out.put_u64(4096);
-        out.put_i32(message.sys_flag);
-        out.put_i64(1);
-        out.put_slice(message.host);
-        out.put_i64(2);
-        out.put_slice(message.host);
-        out.put_i32(2);
-        out.put_i64(0);
-        out.put_u32(message.body.len() as u32);
-        out.put_slice(message.body);
-        if message.magic == MAGIC {
-            out.put_u8(1);
-        } else {
-            out.put_u16(1);
-        }
-        out.put_slice(b"t");
-        out.put_u16(message.properties.len() as u16);
-        out.put_slice(message.properties.as_bytes());
-        let length = out.len() as u32;
-        out[..4].copy_from_slice(&length.to_be_bytes());
-        out
-    }
-
-    fn queue(topic: &str) -> MessageQueue {
-        MessageQueue {
-            topic: topic.into(),
-            broker: "b".into(),
-            queue: 3,
-        }
-    }
-
-    #[test]
-    fn two_messages_are_read_with_all_they_carry() {
-        let mut body = stored(&Stored::default());
-        body.extend_from_slice(&stored(&Stored {
-            magic: MAGIC_LONG_TOPIC,
-            sys_flag: message_flag::BORN_HOST_V6 | message_flag::STORE_HOST_V6,
-            host: &[1; 20],
-            ..Stored::default()
-        }));
-        let decoded = decode(body.freeze(), &queue("t"));
-        assert!(decoded.error.is_none());
-        let [first, second] = &decoded.messages[..] else {
-            panic!("two messages")
-        };
-        assert_eq!(
-            (first.offset, first.commit_log_offset, first.reconsume_times),
-            (41, 4096, 2)
-        );
-        assert_eq!(first.body, "hello");
-        assert_eq!(first.message_id(), "A");
-        assert_eq!(first.property("TAGS"), Some("t"));
-        assert_eq!(first.offset_message_id, "7F00000100002A9F0000000000001000");
-        assert_eq!(second.body, "hello");
-    }
-
-    #[test]
-    fn a_retry_has_its_original_topic_again() {
-        let body = stored(&Stored {
-            properties: "RETRY_TOPIC\u{1}orders\u{2}",
-            ..Stored::default()
-        });
-        let read = |topic| {
-            decode(body.clone().freeze(), &queue(topic)).messages[0]
-                .topic
-                .clone()
-        };
-        assert_eq!(&*read("%RETRY%g"), "orders");
-        // In any other topic the property is just a property.
-        assert_eq!(&*read("t"), "t");
-    }
-
-    #[test]
-    fn a_skim_reads_places_and_properties_whatever_the_body_is() {
-        let mut body = stored(&Stored {
-            sys_flag: 513,
-            body: b"not ZSTD",
-            ..Stored::default()
-        });
-        body.extend_from_slice(&stored(&Stored::default()));
-        let whole = body.clone().freeze();
-        let skimmed = skim(whole, &queue("t")).unwrap();
-        assert_eq!(skimmed.len(), 2);
-        assert_eq!(skimmed[0].offset, 41);
-        assert_eq!(skimmed[0].property("UNIQ_KEY"), Some("A"));
-        assert_eq!(skimmed[0].property("none"), None);
-        body.truncate(body.len() - 1);
-        let error = skim(body.freeze(), &queue("t")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Protocol);
-    }
-
-    #[test]
-    fn what_came_before_a_broken_message_is_kept() {
-        let whole = stored(&Stored::default());
-        for end in 1..whole.len() {
-            let mut body = whole.clone();
-            body.extend_from_slice(&whole[..end]);
-            let decoded = decode(body.freeze(), &queue("t"));
-            assert_eq!(decoded.messages.len(), 1, "cut at {end}");
-            assert_eq!(decoded.error.unwrap().kind(), ErrorKind::Protocol);
-        }
-    }
-
-    #[test]
-    fn changed_bytes_never_panic() {
-        let whole = stored(&Stored::default());
-        for place in 0..whole.len() {
-            for byte in [0, 1, 0x7f, 0x80, 0xff] {
-                let mut body = whole.clone();
-                body[place] = byte;
-                // Any outcome but a panic.
-                let _ = decode(body.freeze(), &queue("t"));
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_checksum_is_an_error() {
-        let mut body = stored(&Stored::default());
-        let place = body.windows(5).position(|w| w == b"hello").unwrap();
-        body[place] = b'j';
-        assert!(decode(body.freeze(), &queue("t")).error.is_some());
-    }
-}
+mod tests;

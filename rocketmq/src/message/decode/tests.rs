@@ -1,0 +1,198 @@
+//! Stored messages, whole and broken.
+
+use std::io::Write as _;
+
+use bytes::{BufMut, BytesMut};
+
+use super::*;
+
+struct Stored<'a> {
+    sys_flag: i32,
+    magic: i32,
+    body: &'a [u8],
+    properties: &'a str,
+    host: &'a [u8],
+}
+
+impl Default for Stored<'_> {
+    fn default() -> Self {
+        Stored {
+            sys_flag: 0,
+            magic: MAGIC,
+            body: b"hello",
+            properties: "UNIQ_KEY\u{1}A\u{2}UNIQ_KEY\u{1}B\u{2}TAGS\u{1}t",
+            host: &[127, 0, 0, 1, 0, 0, 0x2a, 0x9f],
+        }
+    }
+}
+
+fn stored(message: &Stored<'_>) -> BytesMut {
+    let mut out = BytesMut::new();
+    out.put_u32(0);
+    out.put_i32(message.magic);
+    out.put_u32(crc32fast::hash(message.body) & 0x7fff_ffff);
+    out.put_i32(3);
+    out.put_i32(0);
+    out.put_u64(41);
+    out.put_u64(4096);
+    out.put_i32(message.sys_flag);
+    out.put_i64(1);
+    out.put_slice(message.host);
+    out.put_i64(2);
+    out.put_slice(message.host);
+    out.put_i32(2);
+    out.put_i64(0);
+    out.put_u32(message.body.len() as u32);
+    out.put_slice(message.body);
+    if message.magic == MAGIC {
+        out.put_u8(1);
+    } else {
+        out.put_u16(1);
+    }
+    out.put_slice(b"t");
+    out.put_u16(message.properties.len() as u16);
+    out.put_slice(message.properties.as_bytes());
+    let length = out.len() as u32;
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    out
+}
+
+fn queue(topic: &str) -> MessageQueue {
+    MessageQueue {
+        topic: topic.into(),
+        broker: "b".into(),
+        queue: 3,
+    }
+}
+
+#[test]
+fn two_messages_are_read_with_all_they_carry() {
+    let mut body = stored(&Stored::default());
+    body.extend_from_slice(&stored(&Stored {
+        magic: MAGIC_LONG_TOPIC,
+        sys_flag: message_flag::BORN_HOST_V6 | message_flag::STORE_HOST_V6,
+        host: &[1; 20],
+        ..Stored::default()
+    }));
+    let decoded = decode(body.freeze(), &queue("t"));
+    assert!(decoded.error.is_none());
+    let [first, second] = &decoded.messages[..] else {
+        panic!("two messages")
+    };
+    assert_eq!(
+        (first.offset, first.commit_log_offset, first.reconsume_times),
+        (41, 4096, 2)
+    );
+    assert_eq!(first.body, "hello");
+    assert_eq!(first.message_id(), "A");
+    assert_eq!(first.property("TAGS"), Some("t"));
+    assert_eq!(first.offset_message_id, "7F00000100002A9F0000000000001000");
+    assert_eq!(second.body, "hello");
+}
+
+#[test]
+fn a_retry_has_its_original_topic_again() {
+    let body = stored(&Stored {
+        properties: "RETRY_TOPIC\u{1}orders\u{2}",
+        ..Stored::default()
+    });
+    let read = |topic| {
+        decode(body.clone().freeze(), &queue(topic)).messages[0]
+            .topic
+            .clone()
+    };
+    assert_eq!(&*read("%RETRY%g"), "orders");
+    // In any other topic the property is just a property.
+    assert_eq!(&*read("t"), "t");
+}
+
+#[test]
+fn a_skim_reads_places_and_properties_whatever_the_body_is() {
+    let mut body = stored(&Stored {
+        sys_flag: 513,
+        body: b"not ZSTD",
+        ..Stored::default()
+    });
+    body.extend_from_slice(&stored(&Stored::default()));
+    let whole = body.clone().freeze();
+    let skimmed = skim(whole, &queue("t")).unwrap();
+    assert_eq!(skimmed.len(), 2);
+    assert_eq!(skimmed[0].offset, 41);
+    assert_eq!(skimmed[0].property("UNIQ_KEY"), Some("A"));
+    assert_eq!(skimmed[0].property("none"), None);
+    body.truncate(body.len() - 1);
+    let error = skim(body.freeze(), &queue("t")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+}
+
+#[test]
+fn what_came_before_a_broken_message_is_kept() {
+    let whole = stored(&Stored::default());
+    for end in 1..whole.len() {
+        let mut body = whole.clone();
+        body.extend_from_slice(&whole[..end]);
+        let decoded = decode(body.freeze(), &queue("t"));
+        assert_eq!(decoded.messages.len(), 1, "cut at {end}");
+        assert_eq!(decoded.error.unwrap().kind(), ErrorKind::Protocol);
+    }
+}
+
+/// What inflates to `bytes` zeros.
+fn growing(bytes: usize) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&vec![0; bytes]).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn bodies_that_grow_too_large_together_are_left_for_the_next_pull() {
+    let large = growing(MAX_INFLATED_TOGETHER / 2 + 1);
+    let large = stored(&Stored {
+        sys_flag: 769,
+        body: &large,
+        ..Stored::default()
+    });
+    let plain = stored(&Stored::default());
+    let whole = [plain.clone(), large.clone(), plain, large.clone()].concat();
+    let decoded = decode(whole.into(), &queue("t"));
+    assert!(decoded.error.is_none(), "{:?}", decoded.error);
+    assert_eq!(decoded.messages.len(), 3);
+    assert!(decoded.more);
+    // The next pull begins with what was left.
+    let decoded = decode(large.freeze(), &queue("t"));
+    assert_eq!(decoded.messages.len(), 1);
+    assert!(!decoded.more);
+}
+
+#[test]
+fn one_body_may_grow_larger_than_many_together() {
+    let large = growing(MAX_INFLATED_TOGETHER + 1);
+    let large = stored(&Stored {
+        sys_flag: 769,
+        body: &large,
+        ..Stored::default()
+    });
+    let decoded = decode(large.freeze(), &queue("t"));
+    assert_eq!(decoded.messages[0].body.len(), MAX_INFLATED_TOGETHER + 1);
+}
+
+#[test]
+fn changed_bytes_never_panic() {
+    let whole = stored(&Stored::default());
+    for place in 0..whole.len() {
+        for byte in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut body = whole.clone();
+            body[place] = byte;
+            // Any outcome but a panic.
+            let _ = decode(body.freeze(), &queue("t"));
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_an_error() {
+    let mut body = stored(&Stored::default());
+    let place = body.windows(5).position(|w| w == b"hello").unwrap();
+    body[place] = b'j';
+    assert!(decode(body.freeze(), &queue("t")).error.is_some());
+}
