@@ -93,7 +93,7 @@ pub(super) async fn run(shared: &Shared) {
                 }
                 outcome => {
                     asked = asked.wrapping_add(1);
-                    if asked % TELL_EVERY == 0 {
+                    if asked.is_multiple_of(TELL_EVERY) {
                         tell(shared, &moving, outcome.err());
                     }
                 }

@@ -57,7 +57,7 @@ async fn receive(pair: &Pair, expected: &BTreeSet<String>) -> BTreeMap<String, D
         format!("{}-ours", pair.prefix),
     );
     let mut options = ConsumerOptions::default();
-    options.tags = content::SUBSCRIBED.to_owned();
+    options.filter = crossfade_rocketmq::Filter::Tags(content::SUBSCRIBED.to_owned());
     let consumer = Consumer::new(&pair.client, &topic, &group, options)
         .await
         .unwrap();

@@ -10,8 +10,11 @@ use super::{
     Code, Gate, Scene, readers,
 };
 
+/// A group and what a side owes to it.
+type Owed<'a> = (Arc<str>, &'a Backlog);
+
 /// What the side being left owes to each group that reads the topic, and the groups of which that is not known.
-fn backlogs<'a>(scene: &'a Scene<'_>, from: Side) -> (Vec<(Arc<str>, &'a Backlog)>, Vec<Arc<str>>) {
+fn backlogs<'a>(scene: &'a Scene<'_>, from: Side) -> (Vec<Owed<'a>>, Vec<Arc<str>>) {
     let facts = scene.facts.side(from);
     let mut known = Vec::new();
     let mut unknown = Vec::new();
