@@ -249,6 +249,7 @@ impl engine::World for World {
                 | Act::PlaneCrashes
                 | Act::Calls(..)
                 | Act::ArrivesUnanswered(_)
+                | Act::IsLost(_)
                 | Act::Crashes(_)
                 | Act::Freezes(_)
                 | Act::Wakes(_)

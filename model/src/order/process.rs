@@ -173,6 +173,10 @@ impl World {
                         false => Send::Unanswered(one),
                     };
                     out.push((Act::ArrivesUnanswered(slot), next));
+                    let unanswered = next.processes[slot].send;
+                    let mut next = put(unanswered);
+                    next.faults -= 1;
+                    out.push((Act::IsLost(slot), next));
                 }
             }
             Send::Unanswered(one) => {

@@ -139,6 +139,8 @@ pub enum Act {
     Arrives(usize),
     /// Stored, and the answer is lost.
     ArrivesUnanswered(usize),
+    /// Neither stored nor answered.
+    IsLost(usize),
     /// The send without an answer is tried again.
     TriesAgain(usize),
     /// A handler is entered with this message.
@@ -188,6 +190,7 @@ impl fmt::Display for Act {
             Act::ArrivesUnanswered(slot) => {
                 write!(f, "the send of {} is stored, the answer lost", who(slot))
             }
+            Act::IsLost(slot) => write!(f, "the send of {} is lost on its way", who(slot)),
             Act::TriesAgain(slot) => write!(f, "{} tries again", who(slot)),
             Act::Enters(slot, message) => {
                 write!(f, "{} enters its handler with m{message}", who(slot))
