@@ -119,7 +119,10 @@ pub(crate) async fn send(producer: &Producer, messages: impl IntoIterator<Item =
         until("the broker takes a message", async || {
             match producer.send(&message, lane, WAIT).await {
                 Err(error) if error.kind() == ErrorKind::Throttled => None,
-                sent => Some(drop(sent.unwrap())),
+                sent => {
+                    sent.unwrap();
+                    Some(())
+                }
             }
         })
         .await;
