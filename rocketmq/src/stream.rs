@@ -109,3 +109,22 @@ impl AsyncWrite for WriteHalf {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hosts_of_ipv6_are_reached_with_and_without_brackets() {
+        let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else {
+            // A machine without IPv6.
+            return;
+        };
+        let port = listener.local_addr().unwrap().port();
+        // Brokers register the second form (`BrokerController.getBrokerAddr`).
+        for host in ["[::1]", "::1"] {
+            let address = format!("{host}:{port}").into();
+            assert!(connect(&address, None).await.is_ok(), "{address}");
+        }
+    }
+}
