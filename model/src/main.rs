@@ -154,10 +154,8 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
                     .map(|scene| Job::Explore(family.name, What::Stages(scene))),
             );
         }
-        for scene in order::SCENES {
-            jobs.push(Job::Explore(ORDERED, What::Order(scene)));
-        }
-        jobs.extend(rules().map(Job::Catch));
+        let of_stages = |rule: &Rule| matches!(rule.lie, Lie::Stages(_));
+        jobs.extend(rules().filter(of_stages).map(Job::Catch));
         return Ok(jobs);
     }
     for name in &args.mutation {

@@ -131,10 +131,7 @@ impl World {
             Task::None => {}
             Task::Look => {
                 let mut next = *state;
-                let seen = state.queues.map(|queue| {
-                    let all = self.lies(Mutation::MovesForgotten);
-                    (queue.len, if all { queue.len } else { queue.committed })
-                });
+                let seen = self.seen(state);
                 self.tell(&mut next, Input::Looked(seen));
                 out.push((Act::Looked, next));
             }
@@ -169,6 +166,25 @@ impl World {
         if !stands_still {
             self.leases(state, &brief, out);
         }
+    }
+
+    /// What a look tells: of each side the last barrier that the group has passed. Nothing else that it could tell decides anything here, and so one
+    /// look is like another until a barrier is passed.
+    fn seen(&self, state: &State) -> [(u8, u8); 2] {
+        let brief = self.brief(state);
+        let plan = self.planes.plan(brief.plan);
+        let all = self.lies(Mutation::MovesForgotten);
+        [0, 1].map(|side| {
+            let moves = plan
+                .moves
+                .iter()
+                .filter(|moving| moving.from.index() == side);
+            let barriers = moves.flat_map(|moving| moving.barrier.iter().flatten());
+            let ends = barriers.filter_map(|queue| u8::try_from(queue.end_offset).ok());
+            let passed = ends.filter(|end| all || *end <= state.queues[side].committed);
+            let passed = passed.max().unwrap_or(0);
+            (passed, passed)
+        })
     }
 
     /// All leases of those that are out of contact end; the others renew theirs meanwhile.
