@@ -45,6 +45,7 @@ class Sender {
     private <P extends DefaultMQProducer> P start(P producer, String nameServer) throws Exception {
         producer.setNamesrvAddr(nameServer);
         producer.setSendMsgTimeout(10_000);
+        producer.setMqClientApiTimeout(20_000);
         producer.start();
         producers.add(producer);
         return producer;
