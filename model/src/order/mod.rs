@@ -202,8 +202,8 @@ impl World {
             *report = renews.then(|| self.report(state, slot));
         }
         self.tell(&mut next, Input::LeasePasses(reports));
-        for slot in 0..SLOTS {
-            if reports[slot].is_some() {
+        for (slot, report) in reports.iter().enumerate() {
+            if report.is_some() {
                 self.answered(&mut next, slot);
             }
             if !self.reaches(state, slot) && self.scene.stops(slot) {
