@@ -1,6 +1,7 @@
 //! How transactions end, and who knows it.
 
 mod checks;
+mod ended;
 
 use std::{fmt, pin::Pin};
 

@@ -19,7 +19,10 @@ pub(crate) async fn names_in_a_namespace_are_bare_for_clients_and_prefixed_on_th
     let described = cluster.admin.topic(&prefixed(&topic)).await.unwrap();
     assert!(described.is_some());
     assert!(cluster.admin.topic(&topic).await.unwrap().is_none());
-    assert_eq!(inside.admin.topics().await.unwrap(), std::slice::from_ref(&topic));
+    assert_eq!(
+        inside.admin.topics().await.unwrap(),
+        std::slice::from_ref(&topic)
+    );
     let all = cluster.admin.topics().await.unwrap();
     assert!(all.contains(&prefixed(&topic)), "{all:?}");
 
@@ -36,7 +39,10 @@ pub(crate) async fn names_in_a_namespace_are_bare_for_clients_and_prefixed_on_th
     assert!(inside.admin.group_exists(&group).await.unwrap());
     let exists = cluster.admin.group_exists(&prefixed(&group)).await;
     assert!(exists.unwrap());
-    assert_eq!(inside.admin.groups(&topic).await.unwrap(), std::slice::from_ref(&group));
+    assert_eq!(
+        inside.admin.groups(&topic).await.unwrap(),
+        std::slice::from_ref(&group)
+    );
     let members = inside.admin.members(&group).await.unwrap();
     assert_eq!(members.clients.len(), 1);
 

@@ -108,8 +108,9 @@ impl Producer {
         let command = self.client.invoke(address, request, timeout).await?;
         let operation = format!("the end of a transaction in topic {}", self.entry.topic);
         expect_success(command, address, &operation)
-            .map_err(|error| error.with_right(request::END_TRANSACTION))
-            .map(drop)
+            .map_err(|error| error.with_right(request::END_TRANSACTION))?;
+        self.client.registry().checks.ended(&half.sent.message_id);
+        Ok(())
     }
 
     /// Who answers when a broker asks how a transaction of this producer's group and topic ended, also one of another process of the group; until

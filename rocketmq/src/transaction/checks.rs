@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{TransactionChecker, TransactionEnd};
+use super::{TransactionChecker, TransactionEnd, ended::Ended};
 use crate::{
     client::{Client, Inner},
     error::{Error, ErrorKind, Result},
@@ -37,6 +37,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     checkers: Mutex<HashMap<GroupAndTopic, Arc<dyn TransactionChecker>>>,
+    ended: Mutex<Ended>,
     waiting: Mutex<Waiting>,
     more: Notify,
 }
@@ -65,6 +66,17 @@ impl Checks {
     /// The checker that is forgotten, to be dropped outside of every lock.
     pub(crate) fn remove(&self, key: &GroupAndTopic) -> Option<Arc<dyn TransactionChecker>> {
         lock(&self.checkers).remove(key)
+    }
+
+    /// The broker has taken the end of this message's transaction.
+    pub(crate) fn ended(&self, message_id: &str) {
+        lock(&self.ended).add(message_id);
+    }
+
+    /// How a transaction ended, as far as this client has ended it itself: what is still asked about is a copy.
+    fn known(&self, message_id: &str) -> Option<TransactionEnd> {
+        let ended = lock(&self.ended).contains(message_id);
+        ended.then_some(TransactionEnd::Rollback)
     }
 
     fn find(&self, group: &str, topic: &str) -> Option<Arc<dyn TransactionChecker>> {
@@ -145,25 +157,35 @@ async fn answer(inner: Weak<Inner>, registry: Arc<Registry>, address: Arc<str>, 
             return;
         }
     };
-    let Some(checker) = registry
-        .checks
-        .find(&question.group, &question.message.topic)
-    else {
-        // Another client of the group may know: silence makes the broker ask again.
-        let (group, topic) = (&question.group, &question.message.topic);
-        tracing::warn!(%address, group, %topic, "a broker asks about a transaction that this process has no checker for");
-        return;
+    let known = registry.checks.known(question.message.message_id());
+    let end = match known {
+        Some(end) => end,
+        None => match registry
+            .checks
+            .find(&question.group, &question.message.topic)
+        {
+            Some(checker) => check(&*checker, &question).await,
+            None => {
+                // Another client of the group may know: silence makes the broker ask again.
+                let (group, topic) = (&question.group, &question.message.topic);
+                tracing::warn!(%address, group, %topic, "a broker asks about a transaction that this process has no checker for");
+                return;
+            }
+        },
     };
-    let checking = tokio::time::timeout(CHECK_TIMEOUT, checker.check(question.message.clone()));
-    let end = checking.await.unwrap_or_else(|_| {
-        let (topic, id) = (&question.message.topic, question.message.message_id());
-        tracing::warn!(%topic, id, "the transaction checker did not answer in time; the broker asks again");
-        TransactionEnd::Unknown
-    });
     // Only for the moment of the answer: a checker must not keep a client alive.
     if let Some(client) = Client::upgrade(&inner) {
         client.oneway(&address, question.place().end(end, true));
     }
+}
+
+async fn check(checker: &dyn TransactionChecker, question: &Question) -> TransactionEnd {
+    let checking = tokio::time::timeout(CHECK_TIMEOUT, checker.check(question.message.clone()));
+    checking.await.unwrap_or_else(|_| {
+        let (topic, id) = (&question.message.topic, question.message.message_id());
+        tracing::warn!(%topic, id, "the transaction checker did not answer in time; the broker asks again");
+        TransactionEnd::Unknown
+    })
 }
 
 /// `CheckTransactionStateRequestHeader.java`.
@@ -298,6 +320,15 @@ mod tests {
         let place = question.place();
         assert_eq!((place.queue_offset, place.commit_log_offset), (7, 4096));
         assert_eq!((place.group, place.message_id), ("g", "id"));
+    }
+
+    #[test]
+    fn copy_of_a_message_whose_transaction_has_its_end_is_to_be_forgotten() {
+        let checks = Checks::default();
+        assert_eq!(checks.known("id"), None);
+        checks.ended("id");
+        assert_eq!(checks.known("id"), Some(TransactionEnd::Rollback));
+        assert_eq!(checks.known("other"), None);
     }
 
     #[test]
