@@ -3,6 +3,9 @@
 #[doc = include_str!("stages.md")]
 pub mod stages {}
 
+#[doc = include_str!("ordered.md")]
+pub mod ordered {}
+
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
