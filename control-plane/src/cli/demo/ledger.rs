@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossfade::{Revision, Side};
+use crossfade::{Error, Revision, Side};
 use hdrhistogram::Histogram;
 
 use super::order::Order;
@@ -18,6 +18,8 @@ use super::order::Order;
 /// Latencies are kept from 1 µs to 10 min.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// How many examples are kept.
+const EXAMPLES: usize = 10;
 /// How a send has ended.
 const ACKED: u8 = 1;
 /// Its transaction was rolled back: it is never to be handled.
@@ -54,8 +56,10 @@ pub(super) struct Totals {
     pub(super) send_errors: u64,
     pub(super) inverted: u64,
     pub(super) rolled_back: u64,
-    /// Up to ten numbers of messages that were lost, doubled or inverted.
+    /// A few numbers of messages that were lost, doubled or inverted.
     pub(super) examples: Vec<u64>,
+    /// What the first few sends failed with.
+    pub(super) errors: Vec<String>,
 }
 
 /// Numbers the messages and remembers what became of each.
@@ -74,6 +78,8 @@ pub(super) struct Ledger {
     handled: AtomicU64,
     never_sent: AtomicU64,
     send_errors: AtomicU64,
+    /// The first few of them.
+    errors: Mutex<Vec<String>>,
 }
 
 impl Ledger {
@@ -93,6 +99,7 @@ impl Ledger {
             handled: AtomicU64::new(0),
             never_sent: AtomicU64::new(0),
             send_errors: AtomicU64::new(0),
+            errors: Mutex::default(),
         }
     }
 
@@ -129,8 +136,12 @@ impl Ledger {
     }
 
     /// The send ended with an error.
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&self, error: &Error) {
         self.send_errors.fetch_add(1, Ordering::Relaxed);
+        let mut errors = lock(&self.errors);
+        if errors.len() < EXAMPLES {
+            errors.push(error.to_string());
+        }
     }
 
     /// A handler was entered with this body; `None` for a message that nobody sent.
@@ -226,7 +237,8 @@ impl Ledger {
         let inverted = self.order.inverted();
         let mut totals = Totals {
             inverted: inverted.len() as u64,
-            examples: inverted.into_iter().take(10).collect(),
+            errors: lock(&self.errors).clone(),
+            examples: inverted.into_iter().take(EXAMPLES).collect(),
             acked: self.acks.load(Ordering::Relaxed),
             handled: self.handled(),
             never_sent: self.never_sent.load(Ordering::Relaxed),
@@ -243,7 +255,7 @@ impl Ledger {
             let (lost, doubled) = (acked && completed == 0, completed > 1);
             totals.lost += u64::from(lost);
             totals.duplicated += u64::from(doubled);
-            if (lost || doubled) && totals.examples.len() < 10 {
+            if (lost || doubled) && totals.examples.len() < EXAMPLES {
                 totals.examples.push(number as u64);
             }
         }

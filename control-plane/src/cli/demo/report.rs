@@ -35,6 +35,8 @@ pub(super) struct Report {
     /// Messages whose handler was entered more than once: failed on purpose, or cut off by the kill.
     pub(super) entered_again: u64,
     pub(super) examples: Vec<u64>,
+    /// What the first few sends failed with.
+    pub(super) errors: Vec<String>,
     pub(super) instances_killed: u32,
     pub(super) instances_replaced: u32,
     pub(super) rollbacks: u32,
@@ -139,6 +141,7 @@ impl Report {
             half_messages_left: 0,
             entered_again: 0,
             examples: Vec::new(),
+            errors: Vec::new(),
             instances_killed: 0,
             instances_replaced: 0,
             rollbacks: 0,
@@ -170,6 +173,7 @@ impl Report {
         self.send_errors = totals.send_errors;
         self.entered_again = totals.entered_again;
         self.examples = totals.examples;
+        self.errors = totals.errors;
     }
 
     /// Why this run is no success; empty when it is one.
@@ -184,7 +188,13 @@ impl Report {
         ];
         let counted = counts.iter().filter(|(count, _)| *count > 0);
         counted
-            .map(|(count, what)| format!("{count} {what} (for example {:?})", self.examples))
+            .map(
+                |(count, what)| match (self.examples.as_slice(), self.errors.first()) {
+                    ([], None) => format!("{count} {what}"),
+                    ([], Some(error)) => format!("{count} {what} (for example: {error})"),
+                    (examples, _) => format!("{count} {what} (for example {examples:?})"),
+                },
+            )
             .chain(self.stages.iter().filter_map(|leg| leg.gap(self.kind)))
             .collect()
     }

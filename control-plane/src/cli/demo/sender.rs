@@ -37,7 +37,7 @@ impl Sender {
                 let number = first.number();
                 if let Err(error) = transaction(producer, ledger, first, kind).await {
                     tracing::warn!(number, %error, "transaction failed");
-                    ledger.failed();
+                    ledger.failed(&error);
                 }
             }
             Sender::Plain(producer) => match send(producer, &sendings, kind).await {
@@ -48,7 +48,7 @@ impl Sender {
                 }
                 Err(error) => {
                     tracing::warn!(number = first.number(), %error, "send failed");
-                    ledger.failed();
+                    ledger.failed(&error);
                 }
             },
         }
