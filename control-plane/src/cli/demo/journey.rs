@@ -227,8 +227,13 @@ impl StageSet {
         let mut legs: Vec<(Revision, LegReport)> = Vec::new();
         for (index, (stage, incident)) in SCRIPT.into_iter().enumerate() {
             let asked = Instant::now();
-            progress.leg(stage, fleet.ledger.begun());
+            let begun = fleet.ledger.begun();
+            progress.leg(stage, begun);
+            // A change that takes long leaves most of its stage's share to the stage.
+            let share = (args.messages - begun) / (SCRIPT.len() - index) as u64;
+            fleet.pace.set_limit(begun + share / 2);
             let revision = self.change_stage(index, stage).await?;
+            fleet.pace.set_limit(u64::MAX);
             progress.settled(stage);
             let change = asked.elapsed();
             let mut leg = LegReport::new(stage, (stage == Stage::DualWrite).then_some(weight));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 /// While the quota of a stage is used up, one message goes out where ten went before.
 const TRICKLE: u64 = 10;
+const AT_THE_LIMIT: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -16,6 +17,8 @@ pub(super) struct Pace {
     interval_us: u64,
     slot_us: AtomicU64,
     quota: AtomicU64,
+    /// No further than this, however long a stage change takes: the stages after it want messages too.
+    limit: AtomicU64,
 }
 
 impl Pace {
@@ -25,6 +28,7 @@ impl Pace {
             interval_us: (1_000_000 / rate.max(1)).max(1),
             slot_us: AtomicU64::new(0),
             quota: AtomicU64::new(0),
+            limit: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -33,12 +37,21 @@ impl Pace {
         self.quota.store(quota, Ordering::Release);
     }
 
+    /// Nothing once `limit` messages were begun in all.
+    pub(super) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Release);
+    }
+
     pub(super) fn quota(&self) -> u64 {
         self.quota.load(Ordering::Acquire)
     }
 
-    /// Waits for the next place in the schedule. Time that nobody used is not made up for.
-    pub(super) async fn turn(&self, begun: u64) {
+    /// Waits for the next place in the schedule; false when there is none for now, after a moment. Time that nobody used is not made up for.
+    pub(super) async fn turn(&self, begun: u64) -> bool {
+        if begun >= self.limit.load(Ordering::Acquire) {
+            tokio::time::sleep(AT_THE_LIMIT).await;
+            return false;
+        }
         let interval = if begun < self.quota() {
             self.interval_us
         } else {
@@ -51,5 +64,6 @@ impl Pace {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |slot| Some(turn(slot)))
             .map_or(now, turn);
         tokio::time::sleep_until(self.started + Duration::from_micros(slot)).await;
+        true
     }
 }
