@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn ordered_topic_whose_keys_move_there_and_back_breaks_nothing_and_comes_to_rest() {
         let scene = order::Scene {
-            messages: 1,
+            keys: &[0],
             ..order::SCENES[1]
         };
         let found = run_ordered(scene, None, MOST).found;

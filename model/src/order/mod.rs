@@ -29,7 +29,7 @@ const SLOTS: usize = 4;
 /// Messages, at most.
 const MESSAGES: usize = 3;
 /// Records of a queue, at most: a send may be stored more than once.
-const CAPACITY: usize = 5;
+const CAPACITY: usize = 4;
 
 /// The world of one exploration.
 #[derive(Debug)]
@@ -151,10 +151,11 @@ impl World {
             },
         }
         let stands_still = brief.frozen && self.lies(Mutation::FreezeNotCalledOff);
-        if brief.waits && !stands_still {
+        if brief.frozen && !stands_still && state.faults > 0 && self.scene.kinds.slow {
             let mut next = *state;
-            self.tell(&mut next, Input::TimePasses);
-            out.push((Act::TimePasses, next));
+            next.faults -= 1;
+            self.tell(&mut next, Input::FreezeEnds);
+            out.push((Act::FreezeEnds, next));
         }
         if state.faults > 0 && self.scene.kinds.plane {
             let mut next = *state;
@@ -238,6 +239,9 @@ impl engine::World for World {
         for slot in 0..SLOTS {
             self.process(state, slot, out);
         }
+        for (_, next) in out {
+            next.forget();
+        }
     }
 
     fn broken(&mut self, state: &State) -> Option<&'static str> {
@@ -263,6 +267,7 @@ impl engine::World for World {
             act,
             Act::Decide(_)
                 | Act::PlaneCrashes
+                | Act::FreezeEnds
                 | Act::Calls(..)
                 | Act::ArrivesUnanswered(_)
                 | Act::IsLost(_)
@@ -283,7 +288,6 @@ impl State {
             over: false,
             blind: false,
             send: Send::None,
-            busy: None,
         };
         State {
             plane,
@@ -293,7 +297,6 @@ impl State {
             processes: [process; SLOTS],
             queues: [Queue::default(); 2],
             called: 0,
-            keys: [0; MESSAGES],
             before: [0; MESSAGES],
             acked: 0,
             handled: 0,

@@ -1,7 +1,34 @@
 //! What is explored of ordered topics, and where each mutation is caught soonest.
 
 use super::{PRODUCERS, mutation::Mutation};
-use crate::fleet::Faults;
+
+/// What may go wrong; each time costs one of the faults of a scene.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// A process dies, and starts again from the plan on disk.
+    pub crash: bool,
+    /// A producer stands still, and goes on at any time or never.
+    pub freeze: bool,
+    /// A producer loses the control plane for ever.
+    pub cut: bool,
+    /// The control plane dies.
+    pub plane: bool,
+    /// A send, or its answer, is lost.
+    pub answer: bool,
+    /// A freeze lasts too long.
+    pub slow: bool,
+}
+
+impl Faults {
+    const NONE: Faults = Faults {
+        crash: false,
+        freeze: false,
+        cut: false,
+        plane: false,
+        answer: false,
+        slow: false,
+    };
+}
 
 /// One exploration.
 #[derive(Clone, Copy, Debug)]
@@ -10,8 +37,8 @@ pub struct Scene {
     pub name: &'static str,
     /// The weights that operators ask for, one after the other, at any time.
     pub weights: &'static [u16],
-    /// Messages.
-    pub messages: u8,
+    /// Of each message, in the order of the calls: which of the two keys it has.
+    pub keys: &'static [u8],
     /// Faults.
     pub faults: u8,
     /// Which ones.
@@ -31,7 +58,7 @@ const ANY: Faults = Faults {
     cut: true,
     plane: true,
     answer: true,
-    ..Faults::NONE
+    slow: true,
 };
 const CRASH: Faults = Faults {
     crash: true,
@@ -53,28 +80,28 @@ const ANSWER: Faults = Faults {
 const THERE: Scene = Scene {
     name: "0 to 50 %",
     weights: &[5_000],
-    messages: 2,
+    keys: &[0, 0],
     faults: 1,
     kinds: ANY,
 };
 const THERE_AND_BACK: Scene = Scene {
     name: "0 to 50 % to 0",
     weights: &[5_000, 0],
-    messages: 2,
+    keys: &[0, 0],
     faults: 0,
     kinds: Faults::NONE,
 };
 const IN_TWO_STEPS: Scene = Scene {
     name: "0 to 50 to 100 %",
     weights: &[5_000, 10_000],
-    messages: 2,
+    keys: &[0, 0],
     faults: 0,
     kinds: Faults::NONE,
 };
 const THERE_BACK_THERE: Scene = Scene {
     name: "0 to 50 % to 0 to 50 %",
     weights: &[5_000, 0, 5_000],
-    messages: 2,
+    keys: &[0, 0],
     faults: 0,
     kinds: Faults::NONE,
 };

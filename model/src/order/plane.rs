@@ -59,7 +59,8 @@ pub(super) enum Input {
     /// The end of the side being left.
     Ends(u8),
     LeasePasses([Option<Report>; SLOTS]),
-    TimePasses,
+    /// The freeze in force has lasted too long.
+    FreezeEnds,
     Crash,
     Restart,
 }
@@ -86,8 +87,6 @@ pub(super) struct Brief {
     pub(super) leaves: usize,
     pub(super) settled: bool,
     pub(super) listens: bool,
-    /// It has something to do by time alone, later.
-    pub(super) waits: bool,
     pub(super) task: Task,
     pub(super) standing: [Option<Standing>; SLOTS],
 }
@@ -174,9 +173,6 @@ impl Planes {
             leaves: frozen.unwrap_or(0),
             settled: view.is_some_and(|view| view.settled),
             listens: coordinator.is_some_and(|known| known.listening(plane.now).is_some()),
-            waits: coordinator
-                .and_then(Coordinator::next_tick)
-                .is_some_and(|due| due > plane.now),
             task: plane.task(),
             standing,
         };
@@ -231,10 +227,29 @@ impl Plane {
         // It has listened to nobody for a lease, as after each start.
         plane.now += LEASE + Duration::from_secs(1);
         plane.handle(Event::Tick);
+        plane.looks();
         plane
     }
 
     fn take(&mut self, input: Input) {
+        self.happens(input);
+        self.looks();
+    }
+
+    /// Where nothing else is under way the next look begins.
+    fn looks(&mut self) {
+        let frozen = self
+            .store
+            .topic(TOPIC)
+            .is_some_and(|row| row.plan.frozen().is_some());
+        let due = self.coordinator.as_ref().and_then(Coordinator::next_tick);
+        if let Some(due) = due.filter(|due| !frozen && *due > self.now) {
+            self.now = due;
+            self.handle(Event::Tick);
+        }
+    }
+
+    fn happens(&mut self, input: Input) {
         let event = match input {
             Input::Sync(report) => Event::Sync(request(report)),
             Input::Decide(share) => command(Command::SetWeight {
@@ -279,7 +294,7 @@ impl Plane {
                 }
                 Event::Tick
             }
-            Input::TimePasses => {
+            Input::FreezeEnds => {
                 let due = self.coordinator.as_ref().and_then(Coordinator::next_tick);
                 self.now = self.now.max(due.unwrap_or_default());
                 Event::Tick
