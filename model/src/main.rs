@@ -90,9 +90,6 @@ fn rules() -> impl Iterator<Item = Rule> {
     }))
 }
 
-/// The family of the explorations of ordered topics.
-const ORDERED: &str = "ordered: 2 keys, 2 producers";
-
 /// What came of it; of a mutation that was not caught, the last exploration.
 #[derive(Debug)]
 struct Done {
@@ -140,8 +137,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
     }
     let mut jobs = Vec::new();
     if args.ordered {
-        let scenes = order::SCENES.map(What::Order);
-        jobs.extend(scenes.map(|scene| Job::Explore(ORDERED, scene)));
+        jobs.extend(of_order());
         let of_order = |rule: &Rule| matches!(rule.lie, Lie::Order(_));
         jobs.extend(rules().filter(of_order).map(Job::Catch));
         return Ok(jobs);
@@ -154,8 +150,8 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
                     .map(|scene| Job::Explore(family.name, What::Stages(scene))),
             );
         }
-        let of_stages = |rule: &Rule| matches!(rule.lie, Lie::Stages(_));
-        jobs.extend(rules().filter(of_stages).map(Job::Catch));
+        jobs.extend(of_order());
+        jobs.extend(rules().map(Job::Catch));
         return Ok(jobs);
     }
     for name in &args.mutation {
@@ -166,6 +162,14 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
         })?));
     }
     Ok(jobs)
+}
+
+/// The explorations of ordered topics.
+fn of_order() -> impl Iterator<Item = Job> {
+    order::FAMILIES.into_iter().flat_map(|family| {
+        let scenes = family.scenes();
+        scenes.map(move |scene| Job::Explore(family.name, What::Order(scene)))
+    })
 }
 
 /// Does everything, `threads` at a time, and keeps the order.

@@ -131,7 +131,7 @@ mod tests {
     fn ordered_topic_whose_keys_move_there_and_back_breaks_nothing_and_comes_to_rest() {
         let scene = order::Scene {
             keys: &[0],
-            ..order::SCENES[1]
+            ..order::scene_of(order::Mutation::MovesForgotten)
         };
         let found = run_ordered(scene, None, MOST).found;
         assert_eq!(found.broken, None);

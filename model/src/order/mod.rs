@@ -13,7 +13,7 @@ use crossfade_control_plane::coordinator::Standing;
 
 pub use self::{
     mutation::{ALL, Entry, Mutation},
-    plan::{SCENES, Scene, scene_of},
+    plan::{FAMILIES, Family, Faults, Scene, scene_of},
     state::{Act, State},
 };
 use self::{
@@ -29,7 +29,7 @@ const SLOTS: usize = 4;
 /// Messages, at most.
 const MESSAGES: usize = 3;
 /// Records of a queue, at most: a send may be stored more than once.
-const CAPACITY: usize = 4;
+const CAPACITY: usize = 5;
 
 /// The world of one exploration.
 #[derive(Debug)]
@@ -255,9 +255,10 @@ impl engine::World for World {
         let ended = |process: &Process| {
             process.run == Run::Dead || named(process) || process.send == Send::None
         };
+        let reads = state.acked & !state.handled == 0;
         brief.up
             && !brief.frozen
-            && state.acked & !state.handled == 0
+            && (reads || state.processes[PRODUCERS..].iter().any(named))
             && state.processes[..PRODUCERS].iter().all(ended)
             && (brief.settled || state.processes.iter().any(named))
     }

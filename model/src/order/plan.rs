@@ -7,9 +7,9 @@ use super::{PRODUCERS, mutation::Mutation};
 pub struct Faults {
     /// A process dies, and starts again from the plan on disk.
     pub crash: bool,
-    /// A producer stands still, and goes on at any time or never.
+    /// It stands still, and goes on at any time or never.
     pub freeze: bool,
-    /// A producer loses the control plane for ever.
+    /// It loses the control plane for ever.
     pub cut: bool,
     /// The control plane dies.
     pub plane: bool,
@@ -60,76 +60,133 @@ const ANY: Faults = Faults {
     answer: true,
     slow: true,
 };
-const CRASH: Faults = Faults {
-    crash: true,
-    ..Faults::NONE
-};
-const FREEZE: Faults = Faults {
-    freeze: true,
-    ..Faults::NONE
-};
-const CUT: Faults = Faults {
-    cut: true,
-    ..Faults::NONE
-};
-const ANSWER: Faults = Faults {
-    answer: true,
-    ..Faults::NONE
-};
 
-const THERE: Scene = Scene {
+/// Weights that operators ask for, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    name: &'static str,
+    weights: &'static [u16],
+}
+
+const THERE: Way = Way {
     name: "0 to 50 %",
     weights: &[5_000],
-    keys: &[0, 0],
-    faults: 1,
-    kinds: ANY,
 };
-const THERE_AND_BACK: Scene = Scene {
+const THERE_AND_BACK: Way = Way {
     name: "0 to 50 % to 0",
     weights: &[5_000, 0],
-    keys: &[0, 0],
-    faults: 0,
-    kinds: Faults::NONE,
 };
-const IN_TWO_STEPS: Scene = Scene {
+const IN_TWO_STEPS: Way = Way {
     name: "0 to 50 to 100 %",
     weights: &[5_000, 10_000],
-    keys: &[0, 0],
-    faults: 0,
-    kinds: Faults::NONE,
 };
-const THERE_BACK_THERE: Scene = Scene {
+const THERE_BACK_THERE: Way = Way {
     name: "0 to 50 % to 0 to 50 %",
     weights: &[5_000, 0, 5_000],
-    keys: &[0, 0],
-    faults: 0,
-    kinds: Faults::NONE,
 };
 
+/// A family of explorations with the same messages and faults: several ways each.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// For people.
+    pub name: &'static str,
+    ways: &'static [Way],
+    keys: &'static [u8],
+    faults: u8,
+}
+
+impl Family {
+    /// Its explorations.
+    pub fn scenes(self) -> impl Iterator<Item = Scene> {
+        self.ways.iter().map(move |way| Scene {
+            name: way.name,
+            weights: way.weights,
+            keys: self.keys,
+            faults: self.faults,
+            kinds: ANY,
+        })
+    }
+}
+
 /// What is explored of the coordinator as it is.
-pub const SCENES: [Scene; 4] = [THERE, THERE_AND_BACK, IN_TWO_STEPS, THERE_BACK_THERE];
+pub const FAMILIES: [Family; 7] = [
+    Family {
+        name: "ordered: keys a a, 1 fault",
+        ways: &[THERE_BACK_THERE, THERE_AND_BACK, IN_TWO_STEPS],
+        keys: &[0, 0],
+        faults: 1,
+    },
+    Family {
+        name: "ordered: keys b b, 1 fault",
+        ways: &[IN_TWO_STEPS],
+        keys: &[1, 1],
+        faults: 1,
+    },
+    Family {
+        name: "ordered: keys a b a, 1 fault",
+        ways: &[THERE],
+        keys: &[0, 1, 0],
+        faults: 1,
+    },
+    Family {
+        name: "ordered: keys a a, 2 faults",
+        ways: &[THERE],
+        keys: &[0, 0],
+        faults: 2,
+    },
+    Family {
+        name: "ordered: keys a a a, 1 fault",
+        ways: &[THERE],
+        keys: &[0, 0, 0],
+        faults: 1,
+    },
+    Family {
+        name: "ordered: keys a a a, no fault",
+        ways: &[THERE_BACK_THERE, IN_TWO_STEPS],
+        keys: &[0, 0, 0],
+        faults: 0,
+    },
+    Family {
+        name: "ordered: keys a b a, no fault",
+        ways: &[THERE_BACK_THERE, IN_TWO_STEPS],
+        keys: &[0, 1, 0],
+        faults: 0,
+    },
+];
 
 /// Where a mutation is caught soonest.
 #[must_use]
 pub fn scene_of(mutation: Mutation) -> Scene {
     use Mutation as M;
-    let quiet = Scene {
-        faults: 0,
-        kinds: Faults::NONE,
-        ..THERE
+    let scene = |way: Way, faults, kinds| Scene {
+        name: way.name,
+        weights: way.weights,
+        keys: &[0, 0],
+        faults,
+        kinds,
     };
-    let with = |kinds| Scene { kinds, ..THERE };
+    let there = |kinds| scene(THERE, 1, kinds);
+    let none = Faults::NONE;
     match mutation {
         M::FreezeNotKept
         | M::EndsReadEarly
         | M::AcksNotAwaited
         | M::ProducerAcksWithOldSend
         | M::ReleaseNotKept
-        | M::OlderPlanHandles => quiet,
-        M::MovesForgotten => THERE_AND_BACK,
-        M::FreezeNotCalledOff => with(CUT),
-        M::ListsBelieved | M::LateAnswerIsSuccess => with(FREEZE),
-        M::BlindProducerSends => with(CRASH),
-        M::AmbiguousSendRetriedElsewhere => with(ANSWER),
+        | M::OlderPlanHandles => scene(THERE, 0, none),
+        M::MovesForgotten => scene(THERE_AND_BACK, 0, none),
+        M::FreezeNotCalledOff => there(Faults { cut: true, ..none }),
+        M::ListsBelieved | M::LateAnswerIsSuccess => there(Faults {
+            freeze: true,
+            ..none
+        }),
+        M::BlindProducerSends => there(Faults {
+            crash: true,
+            ..none
+        }),
+        M::AmbiguousSendRetriedElsewhere => there(Faults {
+            answer: true,
+            ..none
+        }),
     }
 }

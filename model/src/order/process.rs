@@ -62,7 +62,6 @@ impl World {
             return;
         }
         let kinds = self.scene.kinds;
-        let produces = slot < PRODUCERS;
         let mut failed = *state;
         failed.faults -= 1;
         if kinds.crash {
@@ -75,12 +74,12 @@ impl World {
             };
             out.push((Act::Crashes(slot), next));
         }
-        if kinds.freeze && produces {
+        if kinds.freeze {
             let mut next = failed;
             next.processes[slot].run = Run::Frozen;
             out.push((Act::Freezes(slot), next));
         }
-        if kinds.cut && produces && !state.processes[slot].cut {
+        if kinds.cut && !state.processes[slot].cut {
             let mut next = failed;
             next.processes[slot].cut = true;
             out.push((Act::IsCutOff(slot), next));
