@@ -40,6 +40,9 @@ struct Args {
     /// Only the explorations of ordered topics.
     #[arg(long, conflicts_with_all = ["bounds", "mutation"])]
     ordered: bool,
+    /// With --ordered: those that take minutes more, too.
+    #[arg(long, requires = "ordered")]
+    wide: bool,
     /// Explorations at a time. Default: one for each core.
     #[arg(long)]
     threads: Option<usize>,
@@ -137,7 +140,10 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
     }
     let mut jobs = Vec::new();
     if args.ordered {
-        jobs.extend(of_order());
+        jobs.extend(of_order(&order::FAMILIES));
+        if args.wide {
+            jobs.extend(of_order(&order::WIDE));
+        }
         let of_order = |rule: &Rule| matches!(rule.lie, Lie::Order(_));
         jobs.extend(rules().filter(of_order).map(Job::Catch));
         return Ok(jobs);
@@ -150,7 +156,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
                     .map(|scene| Job::Explore(family.name, What::Stages(scene))),
             );
         }
-        jobs.extend(of_order());
+        jobs.extend(of_order(&order::FAMILIES));
         jobs.extend(rules().map(Job::Catch));
         return Ok(jobs);
     }
@@ -164,9 +170,9 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
     Ok(jobs)
 }
 
-/// The explorations of ordered topics.
-fn of_order() -> impl Iterator<Item = Job> {
-    order::FAMILIES.into_iter().flat_map(|family| {
+/// Explorations of ordered topics.
+fn of_order(families: &'static [order::Family]) -> impl Iterator<Item = Job> {
+    families.iter().flat_map(|family| {
         let scenes = family.scenes();
         scenes.map(move |scene| Job::Explore(family.name, What::Order(scene)))
     })

@@ -7,13 +7,14 @@ mod plan;
 mod plane;
 mod process;
 mod state;
+mod told;
 
 use crossfade::stage::{BUCKETS, TopicPlan, bucket_of};
 use crossfade_control_plane::coordinator::Standing;
 
 pub use self::{
     mutation::{ALL, Entry, Mutation},
-    plan::{FAMILIES, Family, Faults, Scene, scene_of},
+    plan::{FAMILIES, Family, Faults, Scene, WIDE, scene_of},
     state::{Act, State},
 };
 use self::{

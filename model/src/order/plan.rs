@@ -109,35 +109,17 @@ impl Family {
 }
 
 /// What is explored of the coordinator as it is.
-pub const FAMILIES: [Family; 7] = [
+pub const FAMILIES: [Family; 4] = [
     Family {
         name: "ordered: keys a a, 1 fault",
-        ways: &[THERE_BACK_THERE, THERE_AND_BACK, IN_TWO_STEPS],
+        ways: &[THERE_AND_BACK, THERE],
         keys: &[0, 0],
-        faults: 1,
-    },
-    Family {
-        name: "ordered: keys b b, 1 fault",
-        ways: &[IN_TWO_STEPS],
-        keys: &[1, 1],
         faults: 1,
     },
     Family {
         name: "ordered: keys a b a, 1 fault",
         ways: &[THERE],
         keys: &[0, 1, 0],
-        faults: 1,
-    },
-    Family {
-        name: "ordered: keys a a, 2 faults",
-        ways: &[THERE],
-        keys: &[0, 0],
-        faults: 2,
-    },
-    Family {
-        name: "ordered: keys a a a, 1 fault",
-        ways: &[THERE],
-        keys: &[0, 0, 0],
         faults: 1,
     },
     Family {
@@ -151,6 +133,34 @@ pub const FAMILIES: [Family; 7] = [
         ways: &[THERE_BACK_THERE, IN_TWO_STEPS],
         keys: &[0, 1, 0],
         faults: 0,
+    },
+];
+
+/// What takes minutes more.
+pub const WIDE: [Family; 4] = [
+    Family {
+        name: "ordered: keys a a, 1 fault",
+        ways: &[THERE_BACK_THERE, IN_TWO_STEPS],
+        keys: &[0, 0],
+        faults: 1,
+    },
+    Family {
+        name: "ordered: keys b b, 1 fault",
+        ways: &[IN_TWO_STEPS],
+        keys: &[1, 1],
+        faults: 1,
+    },
+    Family {
+        name: "ordered: keys a a a, 1 fault",
+        ways: &[THERE],
+        keys: &[0, 0, 0],
+        faults: 1,
+    },
+    Family {
+        name: "ordered: keys a a, 2 faults",
+        ways: &[THERE],
+        keys: &[0, 0],
+        faults: 2,
     },
 ];
 

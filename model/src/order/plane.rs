@@ -8,34 +8,26 @@ use std::{
 };
 
 use crossfade::{
-    Access, Revision, Side,
-    backend::{Backlog, QueueBacklog, QueueId, TopicSettings},
-    control::wire::{self, ConsumerState, LeaseMode, Role, SideState, SyncRequest},
-    stage::{Routing, Stage, TopicPlan, Weight},
+    backend::TopicSettings,
+    stage::{TopicPlan, Weight},
 };
 use crossfade_control_plane::{
     coordinator::{
-        Actor, Command, Config, Coordinator, Event, Facts, GroupFacts, Limits, META_KEY, SideFacts,
-        Standing, Timing, TopicRecord, Work,
+        Command, Config, Coordinator, Event, Limits, META_KEY, Standing, TopicRecord, Work,
     },
     record::{Kind, Record},
 };
 use foldhash::{fast, quality::FixedState};
 use serde_json::json;
 
-use super::{PRODUCERS, SLOTS};
+use super::{
+    SLOTS,
+    told::{
+        FIRST, GROUP, LEASE, TOPIC, command, facts, first_plan, name_of, queue_id, request, timing,
+        weight,
+    },
+};
 use crate::plane::Store;
-
-const TOPIC: &str = "orders";
-const GROUP: &str = "group";
-/// The revision at the start.
-const FIRST: u64 = 10;
-/// A lease with its margin. Everything else together is shorter than half of it.
-const LEASE: Duration = Duration::from_secs(1_000_000_000);
-/// How long a freeze may last.
-const FREEZE: Duration = Duration::from_secs(1_000);
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A control plane, by number.
 pub(super) type PlaneId = u32;
@@ -357,130 +349,5 @@ impl Plane {
             coordinator.fingerprint(self.now, looks.then_some(self.now), &mut hasher);
         }
         hasher.finish()
-    }
-}
-
-fn first_plan() -> TopicPlan {
-    TopicPlan {
-        topic: TOPIC.into(),
-        stage: Stage::DualWrite,
-        weight: Weight::ZERO,
-        routing: Routing::Ordered,
-        moves: Vec::new(),
-        revision: Revision(FIRST),
-        previous_revision: Revision(FIRST - 1),
-    }
-}
-
-fn weight(share: u16) -> Weight {
-    Weight::from_basis_points(share.into()).unwrap_or_default()
-}
-
-fn command(command: Command) -> Event {
-    Event::Command {
-        actor: Actor {
-            name: "ann".into(),
-            role: "operator".into(),
-        },
-        command,
-    }
-}
-
-fn name_of(slot: usize) -> String {
-    format!("instance-{slot}")
-}
-
-fn queue_id() -> QueueId {
-    QueueId {
-        broker: "broker".into(),
-        queue: 0,
-    }
-}
-
-fn request(report: Report) -> SyncRequest {
-    let slot = report.slot;
-    let topic: Arc<str> = TOPIC.into();
-    let consumer = ConsumerState {
-        group: GROUP.into(),
-        sides: Side::BOTH
-            .into_iter()
-            .filter(|side| slot == PRODUCERS + side.index())
-            .map(|side| SideState {
-                side,
-                queues: 1,
-                queue_ids: vec![queue_id().to_string()],
-                unreadable: Vec::new(),
-            })
-            .collect(),
-    };
-    let produces = slot < PRODUCERS;
-    SyncRequest {
-        version: wire::VERSION,
-        instance: name_of(slot),
-        incarnation: format!("{slot:032}"),
-        lease_mode: match slot + 1 == PRODUCERS {
-            true => LeaseMode::Stop,
-            false => LeaseMode::Continue,
-        },
-        client_ids: vec![format!("client-{slot}")],
-        roles: vec![Role {
-            topic: Arc::clone(&topic),
-            produces,
-            consumes: (!produces).then_some(consumer).into_iter().collect(),
-        }],
-        acks: report
-            .acked
-            .map(|acked| (topic, Revision(acked)))
-            .into_iter()
-            .collect(),
-        ..SyncRequest::default()
-    }
-}
-
-/// Brokers list nobody: about producers that proves nothing, and of consumers an operator tells.
-fn facts(seen: [(u8, u8); 2], begun: Duration) -> Facts {
-    let sides = seen.map(|(end, committed)| {
-        let line = QueueBacklog {
-            queue: queue_id(),
-            min: 0,
-            end: end.into(),
-            committed: Some(committed.into()),
-        };
-        let backlog = Backlog {
-            queues: vec![line],
-            delayed: Some(0),
-            half: Some(0),
-            dead_letters: Some(0),
-            ..Backlog::default()
-        };
-        let group = GroupFacts {
-            exists: true,
-            ..GroupFacts::default()
-        };
-        SideFacts {
-            access: Some(Access::Open),
-            queues: [queue_id()].into(),
-            ends: [(queue_id(), end.into())].into(),
-            groups: [(GROUP.into(), group)].into(),
-            backlogs: [(GROUP.into(), backlog)].into(),
-            ..SideFacts::default()
-        }
-    });
-    Facts { begun, sides }
-}
-
-fn timing() -> Timing {
-    Timing {
-        lease: LEASE,
-        margin: Duration::ZERO,
-        inspect_moving: LOOK,
-        inspect_resting: LOOK,
-        change_bound: Duration::ZERO,
-        // A consumer that does not run is not listed, and gone for that only after longer than any run lasts.
-        relist: LEASE * 1_000,
-        reconnect: Duration::ZERO,
-        forget: LEASE * 1_000,
-        freeze: FREEZE,
-        freeze_again: Duration::ZERO,
     }
 }
