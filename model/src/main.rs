@@ -40,6 +40,9 @@ struct Args {
     /// Only the explorations of ordered topics.
     #[arg(long, conflicts_with_all = ["bounds", "mutation"])]
     ordered: bool,
+    /// With --ordered: those that take minutes more, too.
+    #[arg(long, requires = "ordered")]
+    wide: bool,
     /// Explorations at a time. Default: one for each core.
     #[arg(long)]
     threads: Option<usize>,
@@ -90,9 +93,6 @@ fn rules() -> impl Iterator<Item = Rule> {
     }))
 }
 
-/// The family of the explorations of ordered topics.
-const ORDERED: &str = "ordered: 2 keys, 2 producers";
-
 /// What came of it; of a mutation that was not caught, the last exploration.
 #[derive(Debug)]
 struct Done {
@@ -140,8 +140,10 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
     }
     let mut jobs = Vec::new();
     if args.ordered {
-        let scenes = order::SCENES.map(What::Order);
-        jobs.extend(scenes.map(|scene| Job::Explore(ORDERED, scene)));
+        jobs.extend(of_order(&order::FAMILIES));
+        if args.wide {
+            jobs.extend(of_order(&order::WIDE));
+        }
         let of_order = |rule: &Rule| matches!(rule.lie, Lie::Order(_));
         jobs.extend(rules().filter(of_order).map(Job::Catch));
         return Ok(jobs);
@@ -154,8 +156,8 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
                     .map(|scene| Job::Explore(family.name, What::Stages(scene))),
             );
         }
-        let of_stages = |rule: &Rule| matches!(rule.lie, Lie::Stages(_));
-        jobs.extend(rules().filter(of_stages).map(Job::Catch));
+        jobs.extend(of_order(&order::FAMILIES));
+        jobs.extend(rules().map(Job::Catch));
         return Ok(jobs);
     }
     for name in &args.mutation {
@@ -166,6 +168,14 @@ fn jobs(args: &Args) -> Result<Vec<Job>, String> {
         })?));
     }
     Ok(jobs)
+}
+
+/// Explorations of ordered topics.
+fn of_order(families: &'static [order::Family]) -> impl Iterator<Item = Job> {
+    families.iter().flat_map(|family| {
+        let scenes = family.scenes();
+        scenes.map(move |scene| Job::Explore(family.name, What::Order(scene)))
+    })
 }
 
 /// Does everything, `threads` at a time, and keeps the order.

@@ -117,7 +117,7 @@ impl Done {
             Job::Catch(entry) => entry.name,
         };
         format!(
-            "{name:43} {fleet:14} {from:11} {:>8} states {:>6} control planes {:>2} deep {:>6.1} s  {}",
+            "{name:43} {fleet:22} {from:11} {:>8} states {:>6} control planes {:>2} deep {:>6.1} s  {}",
             outcome.found.states,
             outcome.planes,
             outcome.found.depth,

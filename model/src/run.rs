@@ -130,8 +130,8 @@ mod tests {
     #[test]
     fn ordered_topic_whose_keys_move_there_and_back_breaks_nothing_and_comes_to_rest() {
         let scene = order::Scene {
-            messages: 1,
-            ..order::SCENES[1]
+            keys: &[0],
+            ..order::scene_of(order::Mutation::MovesForgotten)
         };
         let found = run_ordered(scene, None, MOST).found;
         assert_eq!(found.broken, None);

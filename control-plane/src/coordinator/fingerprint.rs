@@ -21,8 +21,15 @@ impl Coordinator {
             debug(&(unheard, listening.goes_on(&self.members, now)), into);
         }
         let accounting = self.config.limits.accounting;
+        let in_force = |topic: &str| {
+            self.topics
+                .get(topic)
+                .map(|known| known.record.plan.revision)
+        };
         for member in self.members.iter() {
             member.fingerprint(&self.members.timing, now, look, into);
+            let by = [now, look.unwrap_or(now)];
+            debug(&member.told(&self.members.timing, by, in_force), into);
         }
         self.members.fingerprint(accounting, into);
         for topic in self.topics.values() {
@@ -45,7 +52,6 @@ impl Member {
         let over = |at: Duration| at.saturating_sub(self.heard) > timing.lease + timing.margin;
         let long_gone = now.saturating_sub(self.heard) > timing.forget;
         debug(&(&self.record, over(now), look.map(over), long_gone), into);
-        debug(&self.told(timing, [now, look.unwrap_or(now)]), into);
     }
 }
 

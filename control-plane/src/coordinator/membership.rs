@@ -157,13 +157,22 @@ impl Member {
         self.acks.get(topic).copied()
     }
 
-    /// What it has told since this control plane started, and what the brokers have said of it by each of these times.
-    pub(super) fn told(&self, timing: &Timing, by: [Duration; 2]) -> impl std::fmt::Debug + '_ {
+    /// What it has told since this control plane started, and what the brokers have said of it by each of these times. An ack of another revision than
+    /// the one in force, which `in_force` tells of a topic, is as good as none.
+    pub(super) fn told<'a>(
+        &'a self,
+        timing: &Timing,
+        by: [Duration; 2],
+        in_force: impl Fn(&str) -> Option<Revision>,
+    ) -> impl std::fmt::Debug + 'a {
         let lasts = |since: Duration| by.map(|at| at.saturating_sub(since) >= timing.relist);
         let unlisted = self.unlisted.iter();
         let unlisted = unlisted.map(|(topic, seen)| (topic, seen.proved, lasts(seen.since)));
         let unlisted: Vec<_> = unlisted.collect();
-        let told = (&self.acks, &self.roles, &self.refused, self.sequence);
+        let acks = self.acks.iter();
+        let acks = acks.filter(|(topic, acked)| in_force(topic) == Some(**acked));
+        let acks: Vec<_> = acks.map(|(topic, _)| topic).collect();
+        let told = (acks, &self.roles, &self.refused, self.sequence);
         (told, unlisted, self.needs_a_word)
     }
 

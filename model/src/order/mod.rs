@@ -7,13 +7,14 @@ mod plan;
 mod plane;
 mod process;
 mod state;
+mod told;
 
 use crossfade::stage::{BUCKETS, TopicPlan, bucket_of};
 use crossfade_control_plane::coordinator::Standing;
 
 pub use self::{
     mutation::{ALL, Entry, Mutation},
-    plan::{SCENES, Scene, scene_of},
+    plan::{FAMILIES, Family, Faults, Scene, WIDE, scene_of},
     state::{Act, State},
 };
 use self::{
@@ -151,10 +152,11 @@ impl World {
             },
         }
         let stands_still = brief.frozen && self.lies(Mutation::FreezeNotCalledOff);
-        if brief.waits && !stands_still {
+        if brief.frozen && !stands_still && state.faults > 0 && self.scene.kinds.slow {
             let mut next = *state;
-            self.tell(&mut next, Input::TimePasses);
-            out.push((Act::TimePasses, next));
+            next.faults -= 1;
+            self.tell(&mut next, Input::FreezeEnds);
+            out.push((Act::FreezeEnds, next));
         }
         if state.faults > 0 && self.scene.kinds.plane {
             let mut next = *state;
@@ -238,6 +240,9 @@ impl engine::World for World {
         for slot in 0..SLOTS {
             self.process(state, slot, out);
         }
+        for (_, next) in out {
+            next.forget();
+        }
     }
 
     fn broken(&mut self, state: &State) -> Option<&'static str> {
@@ -251,9 +256,10 @@ impl engine::World for World {
         let ended = |process: &Process| {
             process.run == Run::Dead || named(process) || process.send == Send::None
         };
+        let reads = state.acked & !state.handled == 0;
         brief.up
             && !brief.frozen
-            && state.acked & !state.handled == 0
+            && (reads || state.processes[PRODUCERS..].iter().any(named))
             && state.processes[..PRODUCERS].iter().all(ended)
             && (brief.settled || state.processes.iter().any(named))
     }
@@ -263,6 +269,7 @@ impl engine::World for World {
             act,
             Act::Decide(_)
                 | Act::PlaneCrashes
+                | Act::FreezeEnds
                 | Act::Calls(..)
                 | Act::ArrivesUnanswered(_)
                 | Act::IsLost(_)
@@ -283,7 +290,6 @@ impl State {
             over: false,
             blind: false,
             send: Send::None,
-            busy: None,
         };
         State {
             plane,
@@ -293,7 +299,6 @@ impl State {
             processes: [process; SLOTS],
             queues: [Queue::default(); 2],
             called: 0,
-            keys: [0; MESSAGES],
             before: [0; MESSAGES],
             acked: 0,
             handled: 0,

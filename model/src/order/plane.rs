@@ -8,34 +8,26 @@ use std::{
 };
 
 use crossfade::{
-    Access, Revision, Side,
-    backend::{Backlog, QueueBacklog, QueueId, TopicSettings},
-    control::wire::{self, ConsumerState, LeaseMode, Role, SideState, SyncRequest},
-    stage::{Routing, Stage, TopicPlan, Weight},
+    backend::TopicSettings,
+    stage::{TopicPlan, Weight},
 };
 use crossfade_control_plane::{
     coordinator::{
-        Actor, Command, Config, Coordinator, Event, Facts, GroupFacts, Limits, META_KEY, SideFacts,
-        Standing, Timing, TopicRecord, Work,
+        Command, Config, Coordinator, Event, Limits, META_KEY, Standing, TopicRecord, Work,
     },
     record::{Kind, Record},
 };
 use foldhash::{fast, quality::FixedState};
 use serde_json::json;
 
-use super::{PRODUCERS, SLOTS};
+use super::{
+    SLOTS,
+    told::{
+        FIRST, GROUP, LEASE, TOPIC, command, facts, first_plan, name_of, queue_id, request, timing,
+        weight,
+    },
+};
 use crate::plane::Store;
-
-const TOPIC: &str = "orders";
-const GROUP: &str = "group";
-/// The revision at the start.
-const FIRST: u64 = 10;
-/// A lease with its margin. Everything else together is shorter than half of it.
-const LEASE: Duration = Duration::from_secs(1_000_000_000);
-/// How long a freeze may last.
-const FREEZE: Duration = Duration::from_secs(1_000);
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A control plane, by number.
 pub(super) type PlaneId = u32;
@@ -59,7 +51,8 @@ pub(super) enum Input {
     /// The end of the side being left.
     Ends(u8),
     LeasePasses([Option<Report>; SLOTS]),
-    TimePasses,
+    /// The freeze in force has lasted too long.
+    FreezeEnds,
     Crash,
     Restart,
 }
@@ -86,8 +79,6 @@ pub(super) struct Brief {
     pub(super) leaves: usize,
     pub(super) settled: bool,
     pub(super) listens: bool,
-    /// It has something to do by time alone, later.
-    pub(super) waits: bool,
     pub(super) task: Task,
     pub(super) standing: [Option<Standing>; SLOTS],
 }
@@ -174,9 +165,6 @@ impl Planes {
             leaves: frozen.unwrap_or(0),
             settled: view.is_some_and(|view| view.settled),
             listens: coordinator.is_some_and(|known| known.listening(plane.now).is_some()),
-            waits: coordinator
-                .and_then(Coordinator::next_tick)
-                .is_some_and(|due| due > plane.now),
             task: plane.task(),
             standing,
         };
@@ -231,10 +219,29 @@ impl Plane {
         // It has listened to nobody for a lease, as after each start.
         plane.now += LEASE + Duration::from_secs(1);
         plane.handle(Event::Tick);
+        plane.looks();
         plane
     }
 
     fn take(&mut self, input: Input) {
+        self.happens(input);
+        self.looks();
+    }
+
+    /// Where nothing else is under way the next look begins.
+    fn looks(&mut self) {
+        let frozen = self
+            .store
+            .topic(TOPIC)
+            .is_some_and(|row| row.plan.frozen().is_some());
+        let due = self.coordinator.as_ref().and_then(Coordinator::next_tick);
+        if let Some(due) = due.filter(|due| !frozen && *due > self.now) {
+            self.now = due;
+            self.handle(Event::Tick);
+        }
+    }
+
+    fn happens(&mut self, input: Input) {
         let event = match input {
             Input::Sync(report) => Event::Sync(request(report)),
             Input::Decide(share) => command(Command::SetWeight {
@@ -279,7 +286,7 @@ impl Plane {
                 }
                 Event::Tick
             }
-            Input::TimePasses => {
+            Input::FreezeEnds => {
                 let due = self.coordinator.as_ref().and_then(Coordinator::next_tick);
                 self.now = self.now.max(due.unwrap_or_default());
                 Event::Tick
@@ -342,130 +349,5 @@ impl Plane {
             coordinator.fingerprint(self.now, looks.then_some(self.now), &mut hasher);
         }
         hasher.finish()
-    }
-}
-
-fn first_plan() -> TopicPlan {
-    TopicPlan {
-        topic: TOPIC.into(),
-        stage: Stage::DualWrite,
-        weight: Weight::ZERO,
-        routing: Routing::Ordered,
-        moves: Vec::new(),
-        revision: Revision(FIRST),
-        previous_revision: Revision(FIRST - 1),
-    }
-}
-
-fn weight(share: u16) -> Weight {
-    Weight::from_basis_points(share.into()).unwrap_or_default()
-}
-
-fn command(command: Command) -> Event {
-    Event::Command {
-        actor: Actor {
-            name: "ann".into(),
-            role: "operator".into(),
-        },
-        command,
-    }
-}
-
-fn name_of(slot: usize) -> String {
-    format!("instance-{slot}")
-}
-
-fn queue_id() -> QueueId {
-    QueueId {
-        broker: "broker".into(),
-        queue: 0,
-    }
-}
-
-fn request(report: Report) -> SyncRequest {
-    let slot = report.slot;
-    let topic: Arc<str> = TOPIC.into();
-    let consumer = ConsumerState {
-        group: GROUP.into(),
-        sides: Side::BOTH
-            .into_iter()
-            .filter(|side| slot == PRODUCERS + side.index())
-            .map(|side| SideState {
-                side,
-                queues: 1,
-                queue_ids: vec![queue_id().to_string()],
-                unreadable: Vec::new(),
-            })
-            .collect(),
-    };
-    let produces = slot < PRODUCERS;
-    SyncRequest {
-        version: wire::VERSION,
-        instance: name_of(slot),
-        incarnation: format!("{slot:032}"),
-        lease_mode: match slot + 1 == PRODUCERS {
-            true => LeaseMode::Stop,
-            false => LeaseMode::Continue,
-        },
-        client_ids: vec![format!("client-{slot}")],
-        roles: vec![Role {
-            topic: Arc::clone(&topic),
-            produces,
-            consumes: (!produces).then_some(consumer).into_iter().collect(),
-        }],
-        acks: report
-            .acked
-            .map(|acked| (topic, Revision(acked)))
-            .into_iter()
-            .collect(),
-        ..SyncRequest::default()
-    }
-}
-
-/// Brokers list nobody: about producers that proves nothing, and of consumers an operator tells.
-fn facts(seen: [(u8, u8); 2], begun: Duration) -> Facts {
-    let sides = seen.map(|(end, committed)| {
-        let line = QueueBacklog {
-            queue: queue_id(),
-            min: 0,
-            end: end.into(),
-            committed: Some(committed.into()),
-        };
-        let backlog = Backlog {
-            queues: vec![line],
-            delayed: Some(0),
-            half: Some(0),
-            dead_letters: Some(0),
-            ..Backlog::default()
-        };
-        let group = GroupFacts {
-            exists: true,
-            ..GroupFacts::default()
-        };
-        SideFacts {
-            access: Some(Access::Open),
-            queues: [queue_id()].into(),
-            ends: [(queue_id(), end.into())].into(),
-            groups: [(GROUP.into(), group)].into(),
-            backlogs: [(GROUP.into(), backlog)].into(),
-            ..SideFacts::default()
-        }
-    });
-    Facts { begun, sides }
-}
-
-fn timing() -> Timing {
-    Timing {
-        lease: LEASE,
-        margin: Duration::ZERO,
-        inspect_moving: LOOK,
-        inspect_resting: LOOK,
-        change_bound: Duration::ZERO,
-        // A consumer that does not run is not listed, and gone for that only after longer than any run lasts.
-        relist: LEASE * 1_000,
-        reconnect: Duration::ZERO,
-        forget: LEASE * 1_000,
-        freeze: FREEZE,
-        freeze_again: Duration::ZERO,
     }
 }

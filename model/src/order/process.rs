@@ -46,12 +46,22 @@ impl World {
         }
     }
 
+    /// Which of the keys a message has.
+    fn key(&self, message: u8) -> u8 {
+        let key = self.scene.keys.get(usize::from(message));
+        key.copied().unwrap_or_default()
+    }
+
+    /// That key itself.
+    fn name(&self, message: u8) -> u8 {
+        self.keys[usize::from(self.key(message))]
+    }
+
     fn faults(&self, state: &State, slot: usize, out: &mut Out) {
         if state.faults == 0 {
             return;
         }
         let kinds = self.scene.kinds;
-        let produces = slot < PRODUCERS;
         let mut failed = *state;
         failed.faults -= 1;
         if kinds.crash {
@@ -60,17 +70,16 @@ impl World {
                 run: Run::Dead,
                 over: false,
                 send: Send::None,
-                busy: None,
                 ..next.processes[slot]
             };
             out.push((Act::Crashes(slot), next));
         }
-        if kinds.freeze && produces {
+        if kinds.freeze {
             let mut next = failed;
             next.processes[slot].run = Run::Frozen;
             out.push((Act::Freezes(slot), next));
         }
-        if kinds.cut && produces && !state.processes[slot].cut {
+        if kinds.cut && !state.processes[slot].cut {
             let mut next = failed;
             next.processes[slot].cut = true;
             out.push((Act::IsCutOff(slot), next));
@@ -135,21 +144,20 @@ impl World {
             next
         };
         match process.send {
-            Send::None if state.called < self.scene.messages && !holds => {
-                for key in [0, 1] {
-                    let message = state.called;
-                    let mut next = put(self.routed(process, message, key));
-                    next.called += 1;
-                    next.keys[usize::from(message)] = key;
-                    let earlier = (0..message)
-                        .filter(|one| state.is_acked(*one) && state.keys[usize::from(*one)] == key);
-                    next.before[usize::from(message)] = earlier.fold(0, |set, one| set | 1 << one);
-                    out.push((Act::Calls(slot, key), next));
-                }
+            Send::None if !holds => {
+                let message = state.called;
+                let Some(key) = self.scene.keys.get(usize::from(message)) else {
+                    return;
+                };
+                let mut next = put(self.routed(process, message));
+                next.called += 1;
+                let earlier =
+                    (0..message).filter(|one| state.is_acked(*one) && self.key(*one) == *key);
+                next.before[usize::from(message)] = earlier.fold(0, |set, one| set | 1 << one);
+                out.push((Act::Calls(slot, *key), next));
             }
             Send::Held(message) if !holds => {
-                let key = state.keys[usize::from(message)];
-                if let Send::Routed(one) = self.routed(process, message, key) {
+                if let Send::Routed(one) = self.routed(process, message) {
                     out.push((Act::Routes(slot, one.side), put(Send::Routed(one))));
                 }
             }
@@ -192,9 +200,9 @@ impl World {
     }
 
     /// By the plan, or held.
-    fn routed(&self, process: &Process, message: u8, key: u8) -> Send {
+    fn routed(&self, process: &Process, message: u8) -> Send {
         let plan = self.plan(process);
-        let name = [self.keys[usize::from(key)]];
+        let name = [self.name(message)];
         let side = match plan.route(Some(&name), || 0) {
             Route::To(side) => side,
             Route::Held if self.lies(Mutation::FreezeNotKept) => {
@@ -210,19 +218,12 @@ impl World {
         })
     }
 
+    /// A handler is entered, and ends, in one step: whether it may be entered depends on what was handled, and while a handler runs its message counts as
+    /// not handled just as it did before.
     fn consume(&self, state: &State, slot: usize, out: &mut Out) {
         let side = slot - PRODUCERS;
         let process = &state.processes[slot];
         let queue = &state.queues[side];
-        if let Some(place) = process.busy {
-            let message = queue.at[usize::from(place)].message;
-            let mut next = *state;
-            next.processes[slot].busy = None;
-            next.handled |= 1 << message;
-            next.commit(side);
-            out.push((Act::Handles(slot, message), next));
-            return;
-        }
         let head = queue.at[usize::from(queue.committed).min(CAPACITY - 1)].message;
         if queue.committed < queue.len && state.is_handled(head) {
             let mut next = *state;
@@ -231,24 +232,23 @@ impl World {
         }
         for place in queue.committed..queue.len {
             let record = queue.at[usize::from(place)];
-            let key = state.keys[usize::from(record.message)];
+            let key = self.key(record.message);
             // A key's messages of one queue are handled one after the other.
             let mut earlier = (queue.committed..place).map(|at| queue.at[usize::from(at)].message);
-            let is_first =
-                earlier.all(|one| state.keys[usize::from(one)] != key || state.is_handled(one));
-            let pending =
-                state.is_handled(record.message) || state.is_pending(1 - side, record.message);
-            if !is_first || pending || !self.released(state, process, side, record) {
+            let is_first = earlier.all(|one| self.key(one) != key || state.is_handled(one));
+            let handled = state.is_handled(record.message);
+            if !is_first || handled || !self.released(state, process, side, record) {
                 continue;
             }
             let mut next = *state;
-            next.processes[slot].busy = Some(place);
             if state.before[usize::from(record.message)] & !state.handled != 0 {
                 next.broken = Some(
                     "P3: a handler is entered before a message of the same key that was acknowledged earlier",
                 );
             }
-            out.push((Act::Enters(slot, record.message), next));
+            next.handled |= 1 << record.message;
+            next.commit(side);
+            out.push((Act::Handles(slot, record.message), next));
         }
     }
 
@@ -262,8 +262,7 @@ impl World {
         if self.lies(Mutation::ReleaseNotKept) {
             return true;
         }
-        let key = state.keys[usize::from(record.message)];
-        let bucket = bucket_of(&[self.keys[usize::from(key)]]);
+        let bucket = bucket_of(&[self.name(record.message)]);
         let committed = state.queues[1 - side].committed;
         let mut moves = plan.moves.iter();
         moves.all(|moving| {
@@ -282,12 +281,6 @@ impl State {
         self.handled >> message & 1 == 1
     }
 
-    /// The other side's consumer has a copy in its handler.
-    fn is_pending(&self, side: usize, message: u8) -> bool {
-        let busy = self.processes[PRODUCERS + side].busy;
-        busy.is_some_and(|place| self.queues[side].at[usize::from(place)].message == message)
-    }
-
     fn append(&mut self, one: Try, revision: u64) {
         let queue = &mut self.queues[one.side];
         queue.at[usize::from(queue.len)] = Record {
@@ -295,6 +288,16 @@ impl State {
             revision: u8::try_from(revision).unwrap_or(u8::MAX),
         };
         queue.len += 1;
+    }
+
+    /// What lies behind the offset of the group, and what went before messages and is handled, decides nothing any more.
+    pub(super) fn forget(&mut self) {
+        for queue in &mut self.queues {
+            queue.at[..usize::from(queue.committed)].fill(Record::default());
+        }
+        for before in &mut self.before {
+            *before &= !self.handled;
+        }
     }
 
     /// A group's offset passes whatever was handled.

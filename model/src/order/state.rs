@@ -19,9 +19,7 @@ pub struct State {
     pub(super) queues: [Queue; 2],
     /// Messages so far; the sets of them below are one bit each.
     pub(super) called: u8,
-    /// Of each message: its key.
-    pub(super) keys: [u8; MESSAGES],
-    /// Of each message: those of its key whose sends had succeeded when its own was called.
+    /// Of each message: those of its key whose sends had succeeded when its own was called, and that were not handled yet.
     pub(super) before: [u8; MESSAGES],
     /// Their sends have succeeded.
     pub(super) acked: u8,
@@ -55,8 +53,6 @@ pub(super) struct Process {
     pub(super) blind: bool,
     /// A producer's send.
     pub(super) send: Send,
-    /// The place of the record in a consumer's handler.
-    pub(super) busy: Option<u8>,
 }
 
 /// One send.
@@ -111,8 +107,8 @@ pub enum Act {
     EndsRead(u8),
     /// The control plane is told.
     EndsTold,
-    /// Until the control plane has something to do by time alone.
-    TimePasses,
+    /// The freeze in force has lasted too long.
+    FreezeEnds,
     /// The leases of all that are out of contact end.
     LeasePasses,
     /// The control plane dies.
@@ -143,9 +139,7 @@ pub enum Act {
     IsLost(usize),
     /// The send without an answer is tried again.
     TriesAgain(usize),
-    /// A handler is entered with this message.
-    Enters(usize, u8),
-    /// It has handled it.
+    /// A handler is entered with this message, and has handled it.
     Handles(usize, u8),
     /// A copy of what was handled is passed.
     Passes(usize),
@@ -172,7 +166,7 @@ impl fmt::Display for Act {
             Act::Looked => f.write_str("the control plane looks at the brokers"),
             Act::EndsRead(end) => write!(f, "the end of the side being left is read: {end}"),
             Act::EndsTold => f.write_str("the control plane is told the end"),
-            Act::TimePasses => f.write_str("time passes for the control plane"),
+            Act::FreezeEnds => f.write_str("the freeze has lasted too long"),
             Act::LeasePasses => f.write_str("the leases of all that are out of contact end"),
             Act::PlaneCrashes => f.write_str("the control plane dies"),
             Act::PlaneRestarts => f.write_str("the control plane starts again"),
@@ -192,10 +186,9 @@ impl fmt::Display for Act {
             }
             Act::IsLost(slot) => write!(f, "the send of {} is lost on its way", who(slot)),
             Act::TriesAgain(slot) => write!(f, "{} tries again", who(slot)),
-            Act::Enters(slot, message) => {
+            Act::Handles(slot, message) => {
                 write!(f, "{} enters its handler with m{message}", who(slot))
             }
-            Act::Handles(slot, message) => write!(f, "{} has handled m{message}", who(slot)),
             Act::Passes(slot) => write!(f, "{} passes a copy", who(slot)),
         }
     }
