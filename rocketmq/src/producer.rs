@@ -140,7 +140,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`ErrorKind::Sealed`] without a queue that takes sends, [`ErrorKind::TooLarge`], [`ErrorKind::InvalidInput`], [`ErrorKind::Throttled`] and
-    /// other refusals: [`Persisted::No`]. [`ErrorKind::Timeout`] and [`ErrorKind::Unavailable`]: [`Persisted::Maybe`] once the message may
+    /// other refusals: [`Persisted::No`](crate::Persisted::No). [`ErrorKind::Timeout`] and [`ErrorKind::Unavailable`]: [`Persisted::Maybe`](crate::Persisted::Maybe) once the message may
     /// have been written to the connection.
     ///
     /// # Cancellation
