@@ -195,7 +195,8 @@ impl StageSet {
             .await
             .map_err(|error| error.to_string())?;
 
-        let rate = args.messages / JOURNEY.as_secs();
+        // Sends, not messages.
+        let rate = args.messages / JOURNEY.as_secs() / args.kind.drawn_together() as u64;
         let fleet = Fleet {
             control: format!("http://{}", self.listen),
             topic: self.topic.clone(),
