@@ -148,6 +148,12 @@ impl Lanes {
         self.out.remove(&token)
     }
 
+    /// Whether a message lies in a queue for which `kept` is false.
+    pub(super) fn has_lost(&self, kept: impl Fn(&QueueId) -> bool) -> bool {
+        let mut messages = self.lanes.values().flatten();
+        messages.any(|incoming| !kept(&incoming.queue))
+    }
+
     /// Takes out what is not out and lies in a queue for which `kept` is false.
     pub(super) fn take_lost(&mut self, kept: impl Fn(&QueueId) -> bool) -> Vec<AckToken> {
         let mut lost = Vec::new();

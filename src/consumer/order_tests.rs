@@ -222,3 +222,24 @@ async fn queue_goes_to_a_new_member_only_after_the_handler_of_the_old_one_has_en
     }
     assert_eq!(seen, 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn message_that_fails_after_its_queue_was_promised_to_another_member_goes_there() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let old = world.consumer();
+    old.ready(Duration::from_secs(5)).await.unwrap();
+    for number in 0..40 {
+        send(&producer, &format!("k{number}"), "1").await;
+    }
+    let held = old.receive(40, Duration::from_secs(1)).await.unwrap();
+    let new = world.consumer();
+    new.ready(Duration::from_secs(5)).await.unwrap();
+    nothing(&new).await;
+    for delivery in &held {
+        let long = Duration::from_secs(3_600);
+        old.nack(delivery, long).await.unwrap();
+    }
+    let there = within(5, new.receive(40, Duration::from_secs(2))).await;
+    assert!(!there.unwrap().is_empty());
+}

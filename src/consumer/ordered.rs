@@ -67,6 +67,8 @@ pub(super) struct Fetch<'a> {
     generation: u64,
     /// The queues at the last look.
     assigned: Vec<QueueId>,
+    /// Handlers have messages of queues that are not assigned any more: those that fail go to the next member.
+    leaving: bool,
     reports: Reports<'a>,
 }
 
@@ -89,6 +91,7 @@ impl<'a> Fetch<'a> {
             lanes,
             generation,
             assigned: backend.assigned(),
+            leaving: false,
             reports: Reports::new(shared, side),
         }
     }
@@ -157,7 +160,7 @@ impl<'a> Fetch<'a> {
     /// A queue that goes to another member is kept for it until all that came out of it has ended: what no handler has, ends here.
     async fn let_lost_go(&mut self) {
         let assigned = self.backend.assigned();
-        if assigned == self.assigned {
+        if assigned == self.assigned && !self.leaving {
             return;
         }
         let kept = |queue: &QueueId| assigned.binary_search(queue).is_ok();
@@ -170,7 +173,12 @@ impl<'a> Fetch<'a> {
             self.lanes.handled(self.generation, claimed.incoming.token);
             self.let_go(claimed.incoming.token);
         }
-        let lost = self.lanes.lock().take_lost(kept);
+        let lost = {
+            let mut lanes = self.lanes.lock();
+            let lost = lanes.take_lost(kept);
+            self.leaving = lanes.has_lost(kept);
+            lost
+        };
         for token in lost {
             self.let_go(token);
         }
