@@ -16,12 +16,11 @@ use super::{
     inbox::{Claimed, Places},
     lanes::{Lane, Lanes},
     reports::Reports,
-    side::{CLAIM_PAUSE, FETCH_WAIT, OPEN_PAUSE, Wanted, release, unwanted},
+    side::{CLAIM_PAUSE, FETCH_WAIT, OPEN_PAUSE, Wanted, fetch, key_of, release, unwanted},
 };
 use crate::{
     backend::{AckToken, BackendConsumer, Incoming},
     dedup::Claim,
-    message::IdempotencyKey,
     metrics::Event,
     queue::QueueId,
     side::Side,
@@ -123,7 +122,7 @@ impl<'a> Fetch<'a> {
             let fetched = tokio::select! {
                 biased;
                 () = self.lanes.changed.notified() => continue,
-                fetched = self.fetch(room, wait) => fetched,
+                fetched = fetch(&**self.backend, room, wait) => fetched,
                 () = unwanted(wanted) => return,
             };
             self.reports.look_for_unreadable(&**self.backend);
@@ -147,14 +146,6 @@ impl<'a> Fetch<'a> {
                 }
             }
         }
-    }
-
-    async fn fetch(&self, room: usize, wait: Duration) -> crate::Result<Vec<Incoming>> {
-        if room == 0 {
-            tokio::time::sleep(wait).await;
-            return Ok(Vec::new());
-        }
-        self.backend.receive(room, wait).await
     }
 
     /// A queue that goes to another member is kept for it until all that came out of it has ended: what no handler has, ends here.
@@ -208,8 +199,7 @@ impl<'a> Fetch<'a> {
             shared.metrics.event(Event::Held, self.side);
             return self.try_again(lane, barrier::ASK_EVERY);
         }
-        let own_key = incoming.message.idempotency_key.clone();
-        let Some(key) = own_key.or_else(|| IdempotencyKey::new(&incoming.message_id).ok()) else {
+        let Some(key) = key_of(&incoming) else {
             tracing::error!(topic = %shared.subscription.topic, side = %self.side, "a message without key and id blocks its lane");
             return self.try_again(lane, CLAIM_PAUSE.1);
         };

@@ -204,6 +204,25 @@ pub(super) async fn release(shared: &Shared, key: &IdempotencyKey) {
     }
 }
 
+/// Waits for messages; without room, only for its time.
+pub(super) async fn fetch(
+    backend: &dyn BackendConsumer,
+    room: usize,
+    wait: Duration,
+) -> Result<Vec<Incoming>> {
+    if room == 0 {
+        tokio::time::sleep(wait).await;
+        return Ok(Vec::new());
+    }
+    backend.receive(room, wait).await
+}
+
+/// The key that a message is claimed by; an id is a valid one.
+pub(super) fn key_of(incoming: &Incoming) -> Option<IdempotencyKey> {
+    let own = incoming.message.idempotency_key.clone();
+    own.or_else(|| IdempotencyKey::new(&incoming.message_id).ok())
+}
+
 /// A message whose key is claimed elsewhere, or could not be claimed.
 struct Waiting {
     due: Instant,
@@ -247,7 +266,7 @@ impl Fetch<'_> {
             });
             let fetched = tokio::select! {
                 biased;
-                fetched = self.fetch(room, wait) => fetched,
+                fetched = fetch(&**self.backend, room, wait) => fetched,
                 () = unwanted(wanted) => return,
             };
             self.reports.look_for_unreadable(&**self.backend);
@@ -270,14 +289,6 @@ impl Fetch<'_> {
                 }
             }
         }
-    }
-
-    async fn fetch(&self, room: usize, wait: Duration) -> Result<Vec<Incoming>> {
-        if room == 0 {
-            tokio::time::sleep(wait).await;
-            return Ok(Vec::new());
-        }
-        self.backend.receive(room, wait).await
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -306,8 +317,7 @@ impl Fetch<'_> {
     /// Claims the key: first, ready for `receive`; handled before, dropped; else set aside, to be tried again after `pause`.
     async fn admit(&mut self, incoming: Incoming, pause: Duration, places: &mut Places<'_>) {
         let shared = self.shared;
-        let own_key = incoming.message.idempotency_key.clone();
-        let Some(key) = own_key.or_else(|| IdempotencyKey::new(&incoming.message_id).ok()) else {
+        let Some(key) = key_of(&incoming) else {
             tracing::error!(topic = %shared.subscription.topic, side = %self.side, "a message without key and id is given back");
             if let Err(error) = self.backend.nack(incoming.token, CLAIM_PAUSE.1).await {
                 tracing::warn!(%error, "not given back");

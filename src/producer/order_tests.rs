@@ -21,6 +21,14 @@ fn low_and_high() -> [String; 2] {
     ]
 }
 
+/// Every call takes so long.
+fn two_seconds() -> FaultRules {
+    FaultRules {
+        delay: Duration::from_secs(2)..=Duration::from_secs(2),
+        ..FaultRules::default()
+    }
+}
+
 fn message(key: &str) -> Message {
     Message::new("a").with_ordering_key(key)
 }
@@ -95,10 +103,7 @@ async fn freeze_is_not_applied_before_the_send_under_way_has_ended() {
     let producer = world.producer();
     let [low, _] = low_and_high();
     producer.send(message(&low)).await.unwrap();
-    world.faults[0].set_rules(FaultRules {
-        delay: Duration::from_secs(2)..=Duration::from_secs(2),
-        ..FaultRules::default()
-    });
+    world.faults[0].set_rules(two_seconds());
     let sending = spawn(&producer, &low);
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.freeze(5_000);
@@ -160,10 +165,7 @@ async fn ordered_send_answered_in_another_lease_session_is_repeated_under_the_ne
     let producer = world.producer();
     let [low, _] = low_and_high();
     producer.send(message(&low)).await.unwrap();
-    world.faults[0].set_rules(FaultRules {
-        delay: Duration::from_secs(2)..=Duration::from_secs(2),
-        ..FaultRules::default()
-    });
+    world.faults[0].set_rules(two_seconds());
     let sending = spawn(&producer, &low);
     tokio::time::sleep(Duration::from_secs(1)).await;
     // Taken for gone meanwhile: its keys moved.

@@ -84,11 +84,9 @@ impl Shared {
                     self.metrics.event(Event::Rerouted, side);
                     let standing = self.contact.check("send");
                     standing.map_err(|refused| refused.with_persisted(persisted))?;
-                    drop(ticket);
-                    let routed = self.routed(ordering_key, deadline).await;
-                    let routed = routed.map_err(|held| held.with_persisted(persisted))?;
-                    (side, session) = (routed.side, routed.session);
-                    ticket = Ticket::new(routed.plan, &self.holder);
+                    let again = self.routed_again(ticket, ordering_key, deadline).await;
+                    (ticket, side, session) =
+                        again.map_err(|held| held.with_persisted(persisted))?;
                     continue;
                 }
                 Ok(what) => {
@@ -143,12 +141,9 @@ impl Shared {
                     if next == Next::Reroute || self.newer_plan_within(revision, left).await =>
                 {
                     self.metrics.event(Event::Rerouted, side);
-                    // Let go first: a send that is held waits for the plan after the one that waits for this send.
-                    drop(ticket);
-                    let routed = self.routed(ordering_key, deadline).await;
-                    let routed = routed.map_err(|held| held.with_persisted(persisted))?;
-                    (side, session) = (routed.side, routed.session);
-                    ticket = Ticket::new(routed.plan, &self.holder);
+                    let again = self.routed_again(ticket, ordering_key, deadline).await;
+                    (ticket, side, session) =
+                        again.map_err(|held| held.with_persisted(persisted))?;
                 }
                 _ => {
                     self.metrics_for_each(parcel, |metrics| metrics.send_failed(revision, side));
@@ -195,6 +190,22 @@ impl Shared {
             }
             self.contact.check("send")?;
         }
+    }
+
+    /// The same under the plan in force now. The older one is let go first: a send that is held waits for the plan after the one that waits for this send.
+    async fn routed_again<'a>(
+        &'a self,
+        older: Ticket<'a>,
+        ordering_key: Option<&[u8]>,
+        deadline: Instant,
+    ) -> Result<(Ticket<'a>, Side, Option<Session>)> {
+        drop(older);
+        let Routed {
+            plan,
+            side,
+            session,
+        } = self.routed(ordering_key, deadline).await?;
+        Ok((Ticket::new(plan, &self.holder), side, session))
     }
 
     /// The revision in force.
