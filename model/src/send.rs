@@ -118,6 +118,7 @@ impl World {
         Failure {
             error,
             tries: 1,
+            turned_away: 0,
             max_tries: 4,
             maybe_stored: one.copy.is_some(),
             other_sealed: one.refused[one.side.other().index()],

@@ -96,6 +96,7 @@ pub(crate) async fn begin(world: &mut World, fault: Fault, random: &mut StdRng) 
             let mut rules = shared.rules();
             rules.sends = [
                 SendFate::Refused,
+                SendFate::Busy,
                 SendFate::AnswerLost,
                 SendFate::RequestLost,
                 SendFate::Late,

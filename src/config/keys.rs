@@ -257,7 +257,7 @@ const LAST: &[Key] = &[
         producer.max_tries,
         |text| value::number(text, 1..=100),
         shown,
-        "Most tries of one send."
+        "Most tries of one send. Those that a broker's flow control turns away do not count: they go on, half a second apart at most, until the send's time is over."
     ),
     key!(
         "producer.fail_over",

@@ -45,7 +45,7 @@ pub struct ProducerOptions {
     pub send_timeout: Duration,
     /// One try; in lease mode `stop` never longer than what is left of the lease. Default 3 s, as RocketMQ's own client.
     pub try_timeout: Duration,
-    /// Most tries of one send, 1 and more. Default 4.
+    /// Most tries of one send, 1 and more; those that a broker's flow control turns away do not count, only `send_timeout` ends them. Default 4.
     pub max_tries: u32,
     /// Whether the other side may take a send that failed for certain, in `DualWrite` and without an ordering key. Default true.
     pub fail_over: bool,

@@ -17,7 +17,9 @@ pub struct Failure<'a> {
     pub error: &'a Error,
     /// Tries so far, this one included.
     pub tries: u32,
-    /// The most tries of one send.
+    /// How many of them, this one included, a broker turned away by its flow control.
+    pub turned_away: u32,
+    /// The most tries of one send, besides those turned away.
     pub max_tries: u32,
     /// An earlier try of the same send, or this one, may have been stored.
     pub maybe_stored: bool,
@@ -66,6 +68,8 @@ pub enum Next {
 ///   holds for the retry of an ambiguous send too: its side is written to no more, so the consumers' deduplication tells the copies apart.
 /// - Definite: under a newer plan if one is at hand, else in `DualWrite` the other side, never with an ordering key, and never after an
 ///   ambiguous try.
+/// - Turned away by a broker's flow control: a definite failure that says "later". It goes on, with longer pauses, for as long as the send may
+///   take, so that a broker that is busy for a second slows its senders and fails none of them.
 pub fn after(failure: Failure<'_>) -> Next {
     let Failure {
         error,
@@ -73,7 +77,8 @@ pub fn after(failure: Failure<'_>) -> Next {
         ordered,
         ..
     } = failure;
-    if tries >= failure.max_tries {
+    let turned_away = is_turned_away(error);
+    if tries.saturating_sub(failure.turned_away) >= failure.max_tries && !turned_away {
         return Next::GiveUp;
     }
     if error.kind() == ErrorKind::Sealed {
@@ -112,6 +117,11 @@ pub fn after(failure: Failure<'_>) -> Next {
     }
 }
 
+/// Whether a broker's flow control has turned the send away, for certain.
+pub(super) fn is_turned_away(error: &Error) -> bool {
+    error.kind() == ErrorKind::Throttled && error.persisted() == Persisted::No
+}
+
 /// Whether a definite failure may be over soon. A managed topic exists on both sides: where it cannot be found, its only broker is away, and a
 /// RocketMQ name server forgets a topic with its last broker until that one is back.
 fn may_pass(kind: ErrorKind) -> bool {
@@ -135,6 +145,7 @@ mod tests {
         Failure {
             error,
             tries: 1,
+            turned_away: 0,
             max_tries: 4,
             maybe_stored: error.persisted() != Persisted::No,
             other_sealed: false,
@@ -224,6 +235,36 @@ mod tests {
         ] {
             assert!(matches!(after(stays), Next::SameSide { .. }), "{stays:?}");
         }
+    }
+
+    #[test]
+    fn send_that_flow_control_turns_away_goes_on_and_takes_no_try_from_what_fails_otherwise() {
+        let busy = error(ErrorKind::Throttled, Persisted::No);
+        let lost = error(ErrorKind::Timeout, Persisted::Maybe);
+        let patient = Failure {
+            tries: 30,
+            turned_away: 30,
+            ..failure(&busy)
+        };
+        let same_side = Next::SameSide {
+            same_lane: false,
+            pause: PAUSE.1,
+        };
+        assert_eq!(after(patient), same_side);
+        let third_of_another_kind = Failure {
+            tries: 33,
+            turned_away: 30,
+            ..failure(&lost)
+        };
+        assert!(matches!(
+            after(third_of_another_kind),
+            Next::SameSide { .. }
+        ));
+        let fourth = Failure {
+            tries: 34,
+            ..third_of_another_kind
+        };
+        assert_eq!(after(fourth), Next::GiveUp);
     }
 
     #[test]

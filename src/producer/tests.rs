@@ -52,6 +52,31 @@ async fn definite_failure_in_dual_write_goes_to_the_other_side() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn broker_that_is_busy_for_seconds_slows_its_senders_and_fails_none() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    world.faults[0].script([SendFate::Busy; 12]);
+    let before = tokio::time::Instant::now();
+    let receipt = world.producer().send(Message::new("a")).await.unwrap();
+    assert_eq!(receipt.side, Side::Source);
+    // 10, 20, 40 ... 320 ms, then half a second each.
+    assert_eq!(before.elapsed(), Duration::from_millis(630 + 6 * 500));
+    assert_eq!(world.stored(Side::Source).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn broker_that_stays_busy_fails_a_send_when_its_time_is_over() {
+    let world = World::new(Stage::SourceOnly, 0).await;
+    world.faults[0].script([SendFate::Busy; 100]);
+    let error = within(11, world.producer().send(Message::new("a")))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.persisted()),
+        (ErrorKind::Throttled, Persisted::No)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn definite_failure_with_an_ordering_key_stays_on_its_side_and_queue() {
     let world = World::new(Stage::DualWrite, 10_000).await;
     let producer = world.producer();

@@ -71,6 +71,7 @@ impl Shared {
             None => self.draws.next(),
         };
         let mut tries = 0;
+        let mut turned_away = 0;
         let mut persisted = Persisted::No;
         let mut sealed = [false; 2];
         loop {
@@ -102,12 +103,14 @@ impl Shared {
                 Err(error) => error,
             };
             tries += 1;
+            turned_away += u32::from(rules::is_turned_away(&error));
             persisted = at_least(persisted, error.persisted());
             sealed[side.index()] |= error.kind() == ErrorKind::Sealed;
             let left = deadline.saturating_duration_since(Instant::now());
             let next = rules::after(Failure {
                 error: &error,
                 tries,
+                turned_away,
                 max_tries: if left.is_zero() {
                     0
                 } else {

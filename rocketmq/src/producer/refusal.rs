@@ -14,6 +14,11 @@ pub(super) fn refusal(topic: &str, code: i32, remark: Option<&str>) -> Error {
         response::SYSTEM_ERROR | response::INVALID_PARAMETER if is_illegal_queue(text) => {
             error.with_kind(ErrorKind::Sealed)
         }
+        // 4.9 has no code of its own for a commit log that has stalled, nor 5.x for a full slot of its timer wheel; either is found before the message is
+        // appended (SendMessageProcessor, PutMessageStatus OS_PAGECACHE_BUSY and WHEEL_TIMER_FLOW_CONTROL).
+        response::SYSTEM_ERROR if text.contains("flow control") => {
+            error.with_kind(ErrorKind::Throttled)
+        }
         response::TOPIC_NOT_EXIST => error.with_kind(ErrorKind::Sealed),
         response::MESSAGE_ILLEGAL => error.with_kind(ErrorKind::TooLarge),
         response::SYSTEM_ERROR
@@ -47,6 +52,12 @@ mod tests {
             (13, "the message is illegal", TooLarge, No),
             (2, "[TIMEOUT_CLEAN_QUEUE]broker busy", Throttled, No),
             (215, "flow control", Throttled, No),
+            (
+                1,
+                "[PC_SYNCHRONIZED]broker busy, start flow control for a while",
+                Throttled,
+                No,
+            ),
             (14, "service not available now", Unavailable, No),
             (
                 16,

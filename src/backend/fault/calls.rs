@@ -151,6 +151,11 @@ impl FaultControl {
                 "send",
                 "refused (fault injection)",
             )),
+            SendFate::Busy => Err(Error::new(
+                ErrorKind::Throttled,
+                "send",
+                "turned away by flow control (fault injection)",
+            )),
             SendFate::AnswerLost => {
                 send(left).await?;
                 sleep_until(deadline).await;

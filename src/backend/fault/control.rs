@@ -31,6 +31,8 @@ pub enum SendFate {
     Passed,
     /// Not stored, and the caller knows: `Unavailable`, `Persisted::No`.
     Refused,
+    /// Turned away by flow control: not stored, and the caller knows: `Throttled`, `Persisted::No`.
+    Busy,
     /// Stored, but the answer is lost: `Timeout`, `Persisted::Maybe`, after the send's timeout.
     AnswerLost,
     /// Not stored, and the caller cannot know: `Timeout`, `Persisted::Maybe`, after the send's timeout.
