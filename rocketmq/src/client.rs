@@ -11,7 +11,7 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
     codes::{request, response},
-    connection::{Listener, expect_success},
+    connection::{Connection, Listener, expect_success},
     credentials::CredentialsSource,
     error::{Error, ErrorKind, Result},
     frame::{Command, DEFAULT_MAX_FRAME_BYTES, Request},
@@ -31,7 +31,7 @@ pub struct ClientOptions {
     pub name_servers: Vec<String>,
     /// The id under which the brokers list this client. Two clients with one id split a group's queues wrongly: make it unique.
     pub client_id: String,
-    /// Default 3 s.
+    /// For the connection itself; a TLS handshake on it may take 10 s. Default 3 s.
     pub connect_timeout: Duration,
     /// For every request without a timeout of its own. Default 3 s.
     pub request_timeout: Duration,
@@ -191,26 +191,31 @@ impl Client {
         let connection = match self.inner.pool.existing(address) {
             Some(connection) => connection,
             None => {
-                let opened = tokio::time::timeout(timeout, self.inner.pool.get(address)).await;
-                let (connection, new) = opened.map_err(|_| {
-                    Error::new(
-                        ErrorKind::Timeout,
-                        format!("cannot connect within {} ms", timeout.as_millis()),
-                    )
-                    .with_address(address)
-                })??;
-                if new {
-                    // The broker forgot this client with the connection before.
-                    self.inner.registry.wake.notify_one();
-                }
-                connection
+                let connected = tokio::time::timeout(timeout, self.connection(address)).await;
+                connected.map_err(|_| {
+                    let text = format!("cannot connect within {} ms", timeout.as_millis());
+                    Error::new(ErrorKind::Timeout, text).with_address(address)
+                })??
             }
         };
         let left = timeout.saturating_sub(begun.elapsed());
         self.inner.pool.invoke(&connection, request, left).await
     }
 
-    /// [`Self::invoke`] within the client's own timeout; an answer other than success is an error. `operation` names the call in it.
+    /// The connection to a broker; within the bounds of connecting if there is none yet.
+    async fn connection(&self, address: &Arc<str>) -> Result<Arc<Connection>> {
+        if let Some(connection) = self.inner.pool.existing(address) {
+            return Ok(connection);
+        }
+        let (connection, new) = self.inner.pool.get(address).await?;
+        if new {
+            // The broker forgot this client with the connection before.
+            self.inner.registry.wake.notify_one();
+        }
+        Ok(connection)
+    }
+
+    /// [`Self::invoke`] within the client's own timeout, which begins once there is a connection; an answer other than success is an error. `operation` names the call in it.
     ///
     /// # Errors
     /// As [`Self::invoke`], and the broker's refusal.
@@ -224,8 +229,12 @@ impl Client {
         request: Request,
     ) -> Result<Command> {
         let code = request.code();
+        let connection = self.connection(address).await?;
+        let timeout = self.inner.options.request_timeout;
         let command = self
-            .invoke(address, request, self.inner.options.request_timeout)
+            .inner
+            .pool
+            .invoke(&connection, request, timeout)
             .await?;
         expect_success(command, address, operation).map_err(|error| error.with_right(code))
     }

@@ -89,13 +89,7 @@ impl Connection {
         tls: Option<&Tls>,
         listener: Arc<dyn Listener>,
     ) -> Result<Connection> {
-        let connected = timeout(connect_timeout, stream::connect(address, tls)).await;
-        let connected = connected.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!("cannot connect within {} ms", connect_timeout.as_millis()),
-            ))
-        });
+        let connected = stream::connect(address, connect_timeout, tls).await;
         let (read, write) = connected.map_err(|error| error.with_address(address))?;
         let shared = Arc::new(Shared {
             address: Arc::clone(address),

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -34,18 +35,24 @@ pub(crate) enum WriteHalf {
     Tls(tokio::io::WriteHalf<TlsStream>),
 }
 
-/// Connects.
+/// Connects within `wait`; a handshake has a bound of its own.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`]; as [`Tls::new`] says for TLS.
+/// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]; as the handshake says for TLS.
 ///
 /// # Cancellation
 /// The attempt is given up.
 pub(crate) async fn connect(
     address: &Arc<str>,
+    wait: Duration,
     tls: Option<&Tls>,
 ) -> Result<(ReadHalf, WriteHalf)> {
-    let stream = TcpStream::connect(&**address).await.map_err(|source| {
+    let connected = tokio::time::timeout(wait, TcpStream::connect(&**address));
+    let connected = connected.await.map_err(|_| {
+        let text = format!("cannot connect within {} ms", wait.as_millis());
+        Error::new(ErrorKind::Timeout, text)
+    })?;
+    let stream = connected.map_err(|source| {
         let text = format!("cannot connect: {source}");
         Error::new(ErrorKind::Unavailable, text).with_source(source)
     })?;
@@ -124,7 +131,12 @@ mod tests {
         // Brokers register the second form (`BrokerController.getBrokerAddr`).
         for host in ["[::1]", "::1"] {
             let address = format!("{host}:{port}").into();
-            assert!(connect(&address, None).await.is_ok(), "{address}");
+            assert!(
+                connect(&address, Duration::from_secs(3), None)
+                    .await
+                    .is_ok(),
+                "{address}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The handshake, by rustls with ring.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -15,6 +15,9 @@ use tokio_rustls::{
 
 use super::{TlsOptions, Trust};
 use crate::error::{Error, ErrorKind, Result};
+
+/// As long as Netty, and so Java's client, waits for a handshake (`SslHandler`'s default): a broker that has just been started needs seconds for its first ones.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 pub(crate) type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
 
@@ -72,14 +75,22 @@ impl Tls {
     /// The handshake with the peer at `address`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::InvalidInput`] for a host that no certificate can name.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`], [`ErrorKind::InvalidInput`] for a host that no certificate can name.
     pub(crate) async fn handshake(&self, address: &str, stream: TcpStream) -> Result<TlsStream> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => server_name(host(address))?,
         };
         let shown = name.to_str().into_owned();
-        self.connector.connect(name, stream).await.map_err(|source| {
+        let shaken = tokio::time::timeout(HANDSHAKE, self.connector.connect(name, stream));
+        let shaken = shaken.await.map_err(|_| {
+            let text = format!(
+                "no TLS connection to {shown}: the peer has not answered within {} ms: does it speak TLS?",
+                HANDSHAKE.as_millis()
+            );
+            Error::new(ErrorKind::Timeout, text)
+        })?;
+        shaken.map_err(|source| {
             let hint = match source.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(TlsError::InvalidCertificate(_)) => {
                     ": the peer's certificate is not trusted; check the CA file and the server name"
