@@ -18,6 +18,7 @@ use super::{
     fleet::{Fleet, Instance, Job},
     ledger::Ledger,
     pace::Pace,
+    patience::{patiently, stubbornly},
     progress::Progress,
     report::{LegReport, Report},
 };
@@ -109,8 +110,9 @@ impl StageSet {
                 security: args.credentials.security(side),
                 ..OpenOptions::default()
             };
-            let opened = registry::open_with(address, &client_id, &options).await;
-            opened.map_err(|error| format!("{address}: {error}"))
+            let opened =
+                patiently(async || registry::open_with(address, &client_id, &options).await);
+            opened.await.map_err(|error| format!("{address}: {error}"))
         };
         let clusters = [open(Side::Source).await?, open(Side::Target).await?];
         let store = std::env::temp_dir().join(format!("crossfade-demo-{id}.db"));
@@ -140,12 +142,12 @@ impl StageSet {
         for (cluster, address) in self.clusters.iter().zip(&self.addresses) {
             let failed = |error| format!("{address}: {error}");
             let admin = cluster.admin();
-            admin
-                .create_topic(&self.topic, QUEUES)
-                .await
-                .map_err(failed)?;
-            admin.create_group(&self.group).await.map_err(failed)?;
-            let described = admin.topic(&self.topic).await.map_err(failed)?;
+            let made = patiently(async || {
+                admin.create_topic(&self.topic, QUEUES).await?;
+                admin.create_group(&self.group).await?;
+                admin.topic(&self.topic).await
+            });
+            let described = made.await.map_err(failed)?;
             let described = described.ok_or_else(|| format!("{address}: no topic was made"))?;
             self.settings.push(described.settings);
         }
@@ -259,7 +261,8 @@ impl StageSet {
                         server.abort();
                     }
                     watch(&fleet, progress, until(70)).await;
-                    self.start_control_plane().await?;
+                    // For as long as it is away, its port may be anybody's.
+                    stubbornly(async || self.start_control_plane().await).await?;
                     report.control_plane_restarts += 1;
                     leg.events.push("control plane restarted".into());
                 }

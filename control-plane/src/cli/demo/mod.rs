@@ -6,6 +6,7 @@ mod kind;
 mod ledger;
 mod order;
 mod pace;
+mod patience;
 mod progress;
 mod report;
 mod sender;
