@@ -407,6 +407,42 @@ async fn lease_counts_from_the_sending_and_stop_refuses_when_it_is_over() {
     assert_eq!(rig.contact.state(), ContactState::Valid);
 }
 
+/// Tokio's clock, and the time that the machine was suspended, of which no timer knows.
+#[derive(Debug, Default)]
+struct Suspendable {
+    clock: TokioClock,
+    suspended_ms: AtomicU64,
+}
+
+impl Clock for Suspendable {
+    fn boot_time(&self) -> Duration {
+        self.clock.boot_time() + Duration::from_millis(self.suspended_ms.load(Ordering::SeqCst))
+    }
+
+    fn wall_time(&self) -> std::time::SystemTime {
+        self.clock.wall_time()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_that_ended_while_the_machine_slept_ends_its_session_before_the_next_answer_counts() {
+    for options in [stop(), SessionOptions::default()] {
+        let script = Script::with_lease(3_000, [Step::Answer(answer(1, 1, 3_000, []))]);
+        let mut rig = rig(script.clone(), options);
+        let clock = Arc::new(Suspendable::default());
+        rig.contact = Arc::new(Contact::new(clock.clone()));
+        let parts = rig.parts.as_mut().unwrap();
+        (parts.clock, parts.contact) = (clock.clone(), Arc::clone(&rig.contact));
+        let _session = rig.start().await.unwrap();
+        let before = rig.contact.session();
+        // The open poll is answered before the session has looked at its lease.
+        clock.suspended_ms.store(60_000, Ordering::SeqCst);
+        pass(1_100).await;
+        assert_eq!(rig.contact.state(), ContactState::Valid);
+        assert_ne!(rig.contact.session(), before);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn lease_is_renewed_in_time_by_long_polls() {
     let script = Script::with_lease(3_000, [Step::Answer(answer(1, 1, 3_000, []))]);

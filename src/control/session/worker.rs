@@ -387,6 +387,8 @@ impl Worker {
         sent_at: Duration,
         response: &SyncResponse,
     ) -> Result<bool> {
+        // A machine that was suspended may have its answer before its timers: what began before the gap is of another session than what comes now.
+        self.look_at_lease();
         let shared = Arc::clone(&self.shared);
         let mut changed = self
             .read
