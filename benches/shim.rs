@@ -14,7 +14,9 @@ use bytes::Bytes;
 use crossfade::{
     BoxFuture, IdempotencyKey, Message, Producer, ProducerOptions, ProducerParts, Result, Revision,
     Side,
-    backend::{Backend, BackendProducer, Backends, Outgoing, memory::MemoryCluster, registry},
+    backend::{
+        Backend, BackendProducer, Backends, MessageId, Outgoing, memory::MemoryCluster, registry,
+    },
     control::{Contact, PlanTable},
     metrics::Registry,
     stage::{Routing, Stage, TopicPlan, Weight},
@@ -47,6 +49,7 @@ impl Sender {
                 let outgoing = Outgoing {
                     message: &message,
                     idempotency_key: key,
+                    message_id: &MessageId::default(),
                     revision: Revision(1),
                     lane,
                 };

@@ -9,12 +9,16 @@ use std::{
 
 use bytes::{BufMut as _, BytesMut};
 use crossfade::{
-    Client, Error, ErrorKind, Message, Persisted, Side,
-    backend::{KEY_PROPERTY, registry},
+    BoxFuture, Client, Error, ErrorKind, Message, Persisted, Side,
+    backend::{KEY_PROPERTY, TransactionChecker, TransactionEnd, registry},
     control::{FixedPlans, wire::Clusters},
     stage::{Routing, Stage, TopicPlan, Weight},
 };
-use crossfade_rocketmq::{Command, codes::request, frame};
+use crossfade_rocketmq::{
+    Command,
+    codes::{self, request},
+    frame,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -26,6 +30,8 @@ enum Fate {
     Stored,
     /// Half an answer, then the end of the connection.
     CutOff,
+    /// Stored, on a master without the replica that it should have.
+    Unreplicated,
 }
 
 /// Name server and broker in one.
@@ -36,6 +42,10 @@ struct Peer {
     always: Fate,
     /// The idempotency keys of all sends.
     keys: Mutex<Vec<String>>,
+    /// The ids by which others tell them apart.
+    unique_ids: Mutex<Vec<String>>,
+    /// How transactions ended: `commitOrRollback`.
+    ends: Mutex<Vec<String>>,
 }
 
 impl Peer {
@@ -46,6 +56,8 @@ impl Peer {
             script: Mutex::new(script.into_iter().collect()),
             always,
             keys: Mutex::default(),
+            unique_ids: Mutex::default(),
+            ends: Mutex::default(),
         });
         let serving = Arc::clone(&peer);
         tokio::spawn(async move {
@@ -98,15 +110,16 @@ impl Peer {
             ),
             request::SEND_MESSAGE_V2 => {
                 let properties = command.fields.get("i").unwrap_or_default();
-                let key = properties
-                    .split('\u{2}')
-                    .find_map(|property| property.strip_prefix(&format!("{KEY_PROPERTY}\u{1}")));
-                self.keys.lock().unwrap().push(key.unwrap().to_owned());
-                let stored = response(
-                    command,
-                    r#"{"msgId":"0A0B","queueId":"0","queueOffset":"5"}"#,
-                    "",
-                );
+                let named = |name: &str| {
+                    let mut properties = properties.split('\u{2}');
+                    let start = format!("{name}\u{1}");
+                    let value = properties.find_map(|property| property.strip_prefix(&start));
+                    value.unwrap().to_owned()
+                };
+                self.keys.lock().unwrap().push(named(KEY_PROPERTY));
+                self.unique_ids.lock().unwrap().push(named("UNIQ_KEY"));
+                let fields = r#"{"msgId":"7F00000100002A9F0000000000001000","queueId":"0","queueOffset":"5"}"#;
+                let stored = response(command, fields, "");
                 match self
                     .script
                     .lock()
@@ -116,7 +129,16 @@ impl Peer {
                 {
                     Fate::Stored => (stored, false),
                     Fate::CutOff => (stored[..stored.len() / 2].to_vec(), true),
+                    Fate::Unreplicated => {
+                        let code = codes::response::SLAVE_NOT_AVAILABLE;
+                        (response_with(code, command, fields, ""), false)
+                    }
                 }
+            }
+            request::END_TRANSACTION => {
+                let end = command.fields.get("commitOrRollback").unwrap_or_default();
+                self.ends.lock().unwrap().push(end.to_owned());
+                (response(command, "{}", ""), false)
             }
             _ => (response(command, "{}", ""), false),
         }
@@ -128,8 +150,12 @@ impl Peer {
 }
 
 fn response(command: &Command, fields: &str, body: &str) -> Vec<u8> {
+    response_with(codes::response::SUCCESS, command, fields, body)
+}
+
+fn response_with(code: i32, command: &Command, fields: &str, body: &str) -> Vec<u8> {
     let header = format!(
-        r#"{{"code":0,"flag":1,"language":"JAVA","opaque":{},"version":399,"extFields":{fields}}}"#,
+        r#"{{"code":{code},"flag":1,"language":"JAVA","opaque":{},"version":399,"extFields":{fields}}}"#,
         command.opaque
     );
     let mut bytes = Vec::new();
@@ -159,6 +185,8 @@ async fn client(source: &Peer, target: &Peer) -> Client {
         .plans(Arc::new(plans))
         .set("producer.max_body_bytes", "8388608")
         .unwrap()
+        .set("producer.transaction_group", "orders-sends")
+        .unwrap()
         .start()
         .await
         .unwrap()
@@ -173,6 +201,9 @@ async fn broker_that_closes_inside_its_answer_gets_the_same_key_again() {
     let receipt = producer.send(Message::new("x")).await.unwrap();
     assert_eq!(receipt.side, Side::Source);
     assert_eq!(source.keys(), vec![receipt.idempotency_key.as_str(); 3]);
+    // So does whoever knows nothing of idempotency keys.
+    let ids = source.unique_ids.lock().unwrap().clone();
+    assert_eq!(ids, vec![receipt.message_id.as_str(); 3]);
     // It may be stored already: the other side never gets it.
     assert!(target.keys().is_empty());
 }
@@ -189,6 +220,43 @@ async fn send_to_a_broker_that_always_closes_inside_its_answer_is_maybe_stored()
     let keys = source.keys();
     assert!(keys.len() > 1 && keys.iter().all(|key| *key == keys[0]));
     assert!(target.keys().is_empty());
+}
+
+/// Never asked here.
+#[derive(Debug)]
+struct Checker;
+
+impl TransactionChecker for Checker {
+    fn check<'a>(&'a self, _: &'a Message) -> BoxFuture<'a, TransactionEnd> {
+        Box::pin(std::future::ready(TransactionEnd::Unknown))
+    }
+}
+
+#[tokio::test]
+async fn half_message_that_its_broker_cannot_keep_safely_is_rolled_back_and_begins_no_transaction()
+{
+    const ROLLBACK: &str = "12";
+    let source = Peer::start([], Fate::Unreplicated).await;
+    let target = Peer::start([], Fate::Unreplicated).await;
+    let client = client(&source, &target).await;
+    let producer = client.transactional_producer("orders", Arc::new(Checker));
+    let producer = producer.await.unwrap();
+    let error = producer.begin(Message::new("x")).await.err().unwrap();
+    assert_eq!(
+        (error.kind(), error.persisted()),
+        (ErrorKind::Unavailable, Persisted::No),
+        "{error}"
+    );
+    for peer in [source, target] {
+        let ends = peer.ends.lock().unwrap().clone();
+        assert_eq!(ends, vec![ROLLBACK; peer.keys().len()]);
+        assert!(!ends.is_empty());
+    }
+    // A message without a transaction is stored, if not as safely as it should be.
+    let source = Peer::start([], Fate::Unreplicated).await;
+    let client = self::client(&source, &source).await;
+    let producer = client.producer("orders").await.unwrap();
+    producer.send(Message::new("x")).await.unwrap();
 }
 
 #[tokio::test]

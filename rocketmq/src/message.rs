@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use decode::{Decoded, ReceivedMessage, decode};
 pub(crate) use decode::{RETRY_PREFIX, Skimmed, skim};
 pub use delay::DelayLevel;
-pub(crate) use unique_id::unique_id;
+pub use unique_id::unique_id;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -94,21 +94,28 @@ pub struct Message {
     pub(crate) body: Bytes,
     /// As it goes over the wire.
     pub(crate) properties: String,
-    pub(crate) unique_id: String,
 }
 
 impl Message {
     /// A message with a body and a unique id of its own.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        let unique_id = unique_id();
+        Message::with_id(body, &unique_id())
+    }
+
+    /// A message with a body and the unique id of an earlier try, from [`unique_id`]: tools and consumers that tell messages by it see one message, as after a
+    /// retry of Java's client.
+    #[must_use]
+    pub fn with_id(body: Bytes, unique_id: &str) -> Self {
         let mut properties = String::with_capacity(160);
-        push(&mut properties, property::UNIQ_KEY, &unique_id);
-        Message {
-            body,
-            properties,
-            unique_id,
-        }
+        push(&mut properties, property::UNIQ_KEY, unique_id);
+        Message { body, properties }
+    }
+
+    /// The id that it was made with.
+    pub(crate) fn unique_id(&self) -> &str {
+        let mut pairs = pairs(&self.properties);
+        pairs.next().map_or("", |(_, id)| id)
     }
 
     /// Sets the tag that subscriptions filter by.
@@ -209,7 +216,7 @@ mod tests {
         assert_eq!(
             read,
             [
-                ("UNIQ_KEY", message.unique_id.as_str()),
+                ("UNIQ_KEY", message.unique_id()),
                 ("TAGS", "t"),
                 ("KEYS", "k1 k2"),
                 ("ключ", "=\n|"),

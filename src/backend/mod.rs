@@ -28,7 +28,7 @@ pub use backlog::{Backlog, QueueBacklog};
 pub use capability::Capability;
 pub use consumer::{AckToken, BackendConsumer, Filter, Incoming, Subscription, Unreadable};
 pub use producer::{
-    BackendProducer, HalfMessage, Outgoing, Stored, TransactionChecker, TransactionEnd,
+    BackendProducer, HalfMessage, MessageId, Outgoing, Stored, TransactionChecker, TransactionEnd,
 };
 
 pub use crate::queue::QueueId;

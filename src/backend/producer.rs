@@ -1,6 +1,11 @@
 //! Sending: what goes out, what comes back.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use super::QueueId;
 #[cfg(doc)]
@@ -19,11 +24,25 @@ pub struct Outgoing<'a> {
     pub message: &'a Message,
     /// Stored as [`KEY_PROPERTY`].
     pub idempotency_key: &'a IdempotencyKey,
+    /// The same in every try of one send.
+    pub message_id: &'a MessageId,
     /// Stored as [`REVISION_PROPERTY`].
     pub revision: Revision,
     /// Picks the queue: while the topic's queues are the same, the same lane is the same queue. Messages with one ordering key
     /// have one lane; a retry of an ambiguous send keeps its lane.
     pub lane: u64,
+}
+
+/// The id that a backend gives a message when it is first sent, for the tries after it: whoever tells messages apart by the broker's ids and not by
+/// idempotency keys sees one message then, too. Empty at first; backends whose brokers give the ids leave it so.
+#[derive(Clone, Debug, Default)]
+pub struct MessageId(OnceLock<String>);
+
+impl MessageId {
+    /// The id; made by `make` if there is none yet.
+    pub fn get_or_make(&self, make: impl FnOnce() -> String) -> &str {
+        self.0.get_or_init(make)
+    }
 }
 
 /// What the broker said of a stored message.

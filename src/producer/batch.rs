@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     BoxFuture,
-    backend::{BackendProducer, Stored},
+    backend::{BackendProducer, MessageId, Stored},
     error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message, SendReceipt},
 };
@@ -32,9 +32,11 @@ impl Producer {
         let _active = shared.holder.active.enter()?;
         let keys = messages.iter().map(|message| shared.key_of(message));
         let keys: Vec<IdempotencyKey> = keys.collect::<Result<_>>()?;
+        let ids = vec![MessageId::default(); messages.len()];
         let batch = Batch {
             messages: &messages,
             keys: &keys,
+            ids: &ids,
         };
         let Kept {
             what,
@@ -77,6 +79,7 @@ struct Batch<'a> {
     /// At least one.
     messages: &'a [Message],
     keys: &'a [IdempotencyKey],
+    ids: &'a [MessageId],
 }
 
 impl Parcel for Batch<'_> {
@@ -102,8 +105,8 @@ impl Parcel for Batch<'_> {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Vec<Stored>>> {
         Box::pin(async move {
-            let each = self.messages.iter().zip(self.keys);
-            let batch = each.map(|(message, key)| One { message, key }.outgoing(stamp));
+            let each = self.messages.iter().zip(self.keys).zip(self.ids);
+            let batch = each.map(|((message, key), id)| One { message, key, id }.outgoing(stamp));
             let batch: Vec<_> = batch.collect();
             producer.send_batch(&batch, timeout).await
         })

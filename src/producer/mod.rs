@@ -29,7 +29,7 @@ use self::{
     ticket::Holder,
 };
 use crate::{
-    backend::{Backends, KEY_PROPERTY, REVISION_PROPERTY, TransactionChecker},
+    backend::{Backends, KEY_PROPERTY, MessageId, REVISION_PROPERTY, TransactionChecker},
     control::{Contact, InUse, ProducerRole},
     error::{Error, ErrorKind, Result},
     message::{IdempotencyKey, Message, SendReceipt},
@@ -184,6 +184,7 @@ impl Producer {
         let one = One {
             message: &message,
             key: &key,
+            id: &MessageId::default(),
         };
         let stored = shared.store(&one).await?;
         Ok(stored.receipt(key))

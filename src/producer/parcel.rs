@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::order;
 use crate::{
     BoxFuture,
-    backend::{BackendProducer, Outgoing, Stored},
+    backend::{BackendProducer, MessageId, Outgoing, Stored},
     error::Result,
     message::{IdempotencyKey, Message},
     side::Revision,
@@ -56,6 +56,7 @@ pub(super) trait Parcel: Sync {
 pub(super) struct One<'a> {
     pub(super) message: &'a Message,
     pub(super) key: &'a IdempotencyKey,
+    pub(super) id: &'a MessageId,
 }
 
 impl<'a> One<'a> {
@@ -63,6 +64,7 @@ impl<'a> One<'a> {
         Outgoing {
             message: self.message,
             idempotency_key: self.key,
+            message_id: self.id,
             revision: stamp.revision,
             lane: stamp.lane,
         }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     BoxFuture,
-    backend::{BackendProducer, HalfMessage, TransactionChecker, TransactionEnd},
+    backend::{BackendProducer, HalfMessage, MessageId, TransactionChecker, TransactionEnd},
     error::{Error, ErrorKind, Persisted, Result},
     message::{Message, SendReceipt},
     side::Side,
@@ -75,6 +75,7 @@ impl TransactionalProducer {
         let half = Half(One {
             message: &message,
             key: &key,
+            id: &MessageId::default(),
         });
         let kept = shared.store(&half).await?;
         Ok(Transaction {

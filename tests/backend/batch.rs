@@ -14,12 +14,15 @@ async fn send_batch(
         .iter()
         .map(|_| IdempotencyKey::new(unique("key")).unwrap())
         .collect();
+    let ids: Vec<_> = messages.iter().map(|_| MessageId::default()).collect();
     let batch: Vec<_> = messages
         .iter()
         .zip(&keys)
-        .map(|(message, idempotency_key)| Outgoing {
+        .zip(&ids)
+        .map(|((message, idempotency_key), message_id)| Outgoing {
             message,
             idempotency_key,
+            message_id,
             revision: Revision(7),
             lane,
         })

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use crossfade::{
     ErrorKind, IdempotencyKey, Message, Persisted, Revision,
-    backend::{Outgoing, QueueId},
+    backend::{MessageId, Outgoing, QueueId},
 };
 
 use crate::support::*;
@@ -22,6 +22,7 @@ pub(crate) async fn a_sent_message_arrives_whole(cluster: Cluster) {
     let outgoing = Outgoing {
         message: &message,
         idempotency_key: &key,
+        message_id: &MessageId::default(),
         revision: Revision(42),
         lane: 3,
     };

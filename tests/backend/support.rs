@@ -18,8 +18,8 @@ use crossfade::backend::{
 use crossfade::{
     ErrorKind, IdempotencyKey, Message, Result, Revision,
     backend::{
-        Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Incoming, Outgoing,
-        Stored, Subscription, TopicSettings,
+        Backend, BackendAdmin, BackendConsumer, BackendProducer, Capability, Incoming, MessageId,
+        Outgoing, Stored, Subscription, TopicSettings,
         fault::{Fault, FaultControl},
         registry::{self, OpenOptions},
     },
@@ -263,6 +263,7 @@ pub(crate) async fn send(
     let outgoing = Outgoing {
         message,
         idempotency_key: &IdempotencyKey::new(unique("key"))?,
+        message_id: &MessageId::default(),
         revision: Revision(7),
         lane,
     };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use crossfade::{
     Access, BoxFuture, ErrorKind, IdempotencyKey, Message, Persisted, Result, Revision,
     TransactionChecker, TransactionEnd,
-    backend::{BackendProducer, HalfMessage, Outgoing},
+    backend::{BackendProducer, HalfMessage, MessageId, Outgoing},
 };
 
 use crate::support::*;
@@ -39,6 +39,7 @@ async fn begin(
     let outgoing = Outgoing {
         message,
         idempotency_key: key,
+        message_id: &MessageId::default(),
         revision: Revision(7),
         lane: 1,
     };

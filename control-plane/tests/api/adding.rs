@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossfade::{
     Access, IdempotencyKey, Message, Revision, Side,
-    backend::{Outgoing, Subscription},
+    backend::{MessageId, Outgoing, Subscription},
     stage::Stage,
 };
 use crossfade_control_plane::{ServeOptions, Server};
@@ -18,6 +18,7 @@ async fn send(clusters: &Clusters, side: Side) {
     let outgoing = Outgoing {
         message: &message,
         idempotency_key: &key,
+        message_id: &MessageId::default(),
         revision: Revision(0),
         lane: 0,
     };

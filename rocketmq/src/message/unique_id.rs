@@ -17,7 +17,9 @@ static PREFIX: LazyLock<[u8; 10]> = LazyLock::new(|| {
 });
 static COUNTER: AtomicU16 = AtomicU16::new(0);
 
-pub(crate) fn unique_id() -> String {
+/// A new id, unlike any other.
+#[must_use]
+pub fn unique_id() -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_millis() as u64);

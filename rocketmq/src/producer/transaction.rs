@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Outgoing, Producer, SendResult};
+use super::{Outgoing, Producer, SendResult, StoreStatus};
 use crate::{
     codes::{message_flag, request},
     connection::expect_success,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Persisted, Result},
     frame::Request,
     message::{Message, pairs, property, push},
     transaction::{TransactionChecker, TransactionEnd},
@@ -27,7 +27,8 @@ impl Producer {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a delayed message; [`ErrorKind::Protocol`] when the broker's answer does not say where the message lies: it
-    /// is stored, and the broker asks how its transaction ended; as [`Self::send`].
+    /// is stored, and the broker asks how its transaction ended; [`ErrorKind::Unavailable`] when the broker could not keep it as safely as it is configured
+    /// to, which ends in a rollback as with Java's client (`DefaultMQProducerImpl.sendMessageInTransaction`); as [`Self::send`].
     ///
     /// # Cancellation
     /// The half message may or may not be stored; the broker asks for its end.
@@ -53,7 +54,15 @@ impl Producer {
             properties: &half.properties,
             body: &half.body,
         };
-        let answer = self.deliver(&outgoing, lane, timeout).await?;
+        let answer = self.deliver(&outgoing, lane, timeout).await;
+        let answer = answer.inspect_err(|error| {
+            if error.persisted() != Persisted::No {
+                self.client
+                    .registry()
+                    .checks
+                    .may_be_copied(message.unique_id());
+            }
+        })?;
         let address = Arc::clone(&answer.address);
         let sent = answer.into_result(message);
         let Some(commit_log_offset) = commit_log_offset(&sent.offset_message_id) else {
@@ -64,14 +73,29 @@ impl Producer {
                     sent.offset_message_id
                 ),
             )
-            .with_persisted(crate::Persisted::Maybe)
+            .with_persisted(Persisted::Maybe)
             .with_address(&address));
         };
-        Ok(HalfMessage {
+        let half = HalfMessage {
             sent,
             address,
             commit_log_offset,
-        })
+        };
+        if half.sent.status == StoreStatus::Ok {
+            return Ok(half);
+        }
+        // What is lost before its end leaves nothing to commit.
+        if let Err(error) = self
+            .end_transaction(&half, TransactionEnd::Rollback, timeout)
+            .await
+        {
+            tracing::info!(%error, "the broker has to ask for the rollback");
+        }
+        let why = format!(
+            "the broker keeps the half message less safely than it is configured to ({:?}): it was rolled back, and no transaction should hang on it",
+            half.sent.status
+        );
+        Err(Error::new(ErrorKind::Unavailable, why).with_address(&half.address))
     }
 
     /// Ends the transaction of a message that this producer sent. [`TransactionEnd::Unknown`] is told and not answered. A second end is not harmless: a
@@ -109,7 +133,10 @@ impl Producer {
         let operation = format!("the end of a transaction in topic {}", self.entry.topic);
         expect_success(command, address, &operation)
             .map_err(|error| error.with_right(request::END_TRANSACTION))?;
-        self.client.registry().checks.ended(&half.sent.message_id);
+        self.client
+            .registry()
+            .checks
+            .ended(&half.sent.message_id, end);
         Ok(())
     }
 

@@ -210,17 +210,21 @@ fn store_late(
     let owned = |outgoing: &Outgoing<'_>| {
         let message = outgoing.message.clone();
         let key = outgoing.idempotency_key.clone();
-        (message, key, outgoing.revision, outgoing.lane)
+        let id = outgoing.message_id.clone();
+        (message, key, id, outgoing.revision, outgoing.lane)
     };
     let sent: Vec<_> = sent.iter().map(owned).collect();
     tokio::spawn(async move {
         sleep(after).await;
-        let again = sent.iter().map(|(message, key, revision, lane)| Outgoing {
-            message,
-            idempotency_key: key,
-            revision: *revision,
-            lane: *lane,
-        });
+        let again = sent
+            .iter()
+            .map(|(message, key, id, revision, lane)| Outgoing {
+                message,
+                idempotency_key: key,
+                message_id: id,
+                revision: *revision,
+                lane: *lane,
+            });
         let again: Vec<_> = again.collect();
         let stored = match (kind, &again[..]) {
             (Kind::Messages, [one]) => inner.send(*one, STALL_TIMEOUT).await.map(drop),

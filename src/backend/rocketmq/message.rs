@@ -2,7 +2,7 @@
 
 use crossfade_rocketmq::{
     DelayLevel, Message as ClientMessage, ReceivedMessage, Result as ClientResult,
-    message::{is_reserved, property},
+    message::{is_reserved, property, unique_id},
 };
 
 use crate::{
@@ -38,7 +38,8 @@ pub(super) fn encode(
     delay: Option<DelayLevel>,
 ) -> ClientResult<ClientMessage> {
     let message = outgoing.message;
-    let mut encoded = ClientMessage::new(message.body.clone())
+    let id = outgoing.message_id.get_or_make(unique_id);
+    let mut encoded = ClientMessage::with_id(message.body.clone(), id)
         .property(KEY_PROPERTY, outgoing.idempotency_key.as_str())?
         .property(REVISION_PROPERTY, &outgoing.revision.to_string())?;
     if let Some(key) = &message.key {
