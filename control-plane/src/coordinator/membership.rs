@@ -40,8 +40,8 @@ pub struct Timing {
     pub reconnect: Duration,
     /// A harmless instance is forgotten after so long. Default 1 h.
     pub forget: Duration,
-    /// Ordering keys are frozen for so long at most until every instance has applied that, and as long again until the brokers have told the ends of the
-    /// side being left; then the freeze is called off. Default 5 s.
+    /// Ordering keys are frozen for so long at most: until then every instance has applied that, and the brokers have told the ends of the side being left, or
+    /// the freeze is called off. Half of the time that a send may take by default, because sends wait for it. Default 5 s.
     pub freeze: Duration,
     /// The first pause after a freeze that was called off; it doubles each time, up to thirty times as long. Default 1 s.
     pub freeze_again: Duration,

@@ -481,7 +481,7 @@ impl Coordinator {
                         topic: Arc::clone(&name),
                         side,
                         settings: record.settings[side.index()].clone(),
-                        frozen: topic.ends_asked(now),
+                        frozen: topic.ends_asked(),
                         token,
                     },
                 };

@@ -45,10 +45,10 @@ pub(super) enum Why {
 /// What is known of the freeze in force, and when the next one may be. None of it outlives a restart: acks are asked for anew then, and ends are read anew.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
-    /// Acks are waited for until then.
+    /// Acks and ends are waited for until then: senders may be waiting since the freeze began.
     until: Duration,
-    /// Ends were asked for, and are waited for until then.
-    asked: Option<Duration>,
+    /// Ends were asked for.
+    asked: bool,
     /// What the brokers said.
     ends: Option<Result<BTreeMap<QueueId, u64>, String>>,
     /// No freeze before this.
@@ -64,7 +64,7 @@ impl Order {
     pub(super) fn new(timing: &Timing, now: Duration) -> Self {
         Order {
             until: now + timing.freeze,
-            asked: None,
+            asked: false,
             ends: None,
             again: Duration::ZERO,
             pause: timing.freeze_again,
@@ -105,19 +105,20 @@ impl Topic {
             return abort(Why::Lost);
         }
         let applied = gate::applied(&self.record, members, now);
-        match (&self.order.ends, self.order.asked) {
-            (Some(Ok(_)), _) if applied => Next::Publish(Row::Move),
-            (Some(Err(_)), _) => abort(Why::NoEnds),
-            (None, Some(until)) if now >= until => abort(Why::NoEnds),
-            (None, Some(_)) => Next::Rest,
-            // Whoever came since then holds these keys from the beginning, and has as long as the others had.
-            (Some(Ok(_)), Some(until)) if now < until => Next::Rest,
-            (Some(Ok(_)), _) => abort(Why::NotApplied),
-            (None, None) if applied && self.work.is_none() => Next::ReadEnds(frozen.from),
-            (None, None) if now < self.order.until => Next::Rest,
-            // A look that is under way keeps the ends from being asked for.
-            (None, None) if applied => abort(Why::NoEnds),
-            (None, None) => abort(Why::NotApplied),
+        match &self.order.ends {
+            Some(Ok(_)) if applied => Next::Publish(Row::Move),
+            Some(Err(_)) => abort(Why::NoEnds),
+            _ if now < self.order.until => {
+                // A look that is under way keeps the ends from being asked for.
+                let asks = applied && !self.order.asked && self.work.is_none();
+                match asks {
+                    true => Next::ReadEnds(frozen.from),
+                    false => Next::Rest,
+                }
+            }
+            None if applied || self.order.asked => abort(Why::NoEnds),
+            // Whoever came since the ends were read holds these keys from the beginning, and has what was left of the time.
+            _ => abort(Why::NotApplied),
         }
     }
 
@@ -146,12 +147,17 @@ impl Topic {
     /// When the freeze in force is called off.
     pub(super) fn freeze_due(&self) -> Option<Duration> {
         self.record.plan.frozen()?;
-        Some(self.order.asked.unwrap_or(self.order.until))
+        Some(self.order.until)
+    }
+
+    /// After a start: a freeze that was found has the time of a new one, from the moment on when something may be done about it.
+    pub(super) fn freeze_goes_on(&mut self, now: Duration) {
+        self.order.until = now + self.order.timing.freeze;
     }
 
     /// The ends are asked for: the revision of the freeze they are for.
-    pub(super) fn ends_asked(&mut self, now: Duration) -> Revision {
-        self.order.asked = Some(now + self.order.timing.freeze);
+    pub(super) fn ends_asked(&mut self) -> Revision {
+        self.order.asked = true;
         self.record.plan.revision
     }
 
@@ -177,9 +183,8 @@ impl Topic {
         let kept = not_passed(&self.record, members, self.facts.as_ref());
         let kept: Vec<Revision> = kept.map(|moving| moving.revision).collect();
         let freeze = self.record.plan.frozen().map(|_| {
-            let over = order.asked.map(|until| now >= until);
             let ends = order.ends.as_ref().map(|ends| ends.clone().ok());
-            (now >= order.until, over, ends)
+            (now >= order.until, order.asked, ends)
         });
         (freeze, now >= order.again, order.pause, kept)
     }
@@ -253,7 +258,7 @@ impl Topic {
                 }
             }
         }
-        self.order.asked = None;
+        self.order.asked = false;
         self.order.ends = None;
         reason
     }

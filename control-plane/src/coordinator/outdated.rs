@@ -109,8 +109,14 @@ impl Coordinator {
     /// Whether anything may be changed now.
     pub(super) fn may_change(&mut self, now: Duration) -> bool {
         let members = &self.members;
-        self.listening
+        let ended = self
+            .listening
             .take_if(|listening| !listening.goes_on(members, now));
+        if ended.is_some() {
+            for topic in self.topics.values_mut() {
+                topic.freeze_goes_on(now);
+            }
+        }
         self.listening.is_none()
     }
 
