@@ -290,7 +290,7 @@ impl Code {
                 "message_type",
                 "消息类型一致",
                 Override,
-                "the topic takes the same type of messages on both sides",
+                "the topic takes the same type of messages on both sides, and one that fits its routing: `FIFO` with `--ordered` only, `DELAY` and `TRANSACTION` without it only",
             ),
             Code::QueuesOnTarget => (
                 "queues_on_target",

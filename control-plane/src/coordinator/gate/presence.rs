@@ -151,13 +151,24 @@ pub(super) fn groups_known(scene: &Scene<'_>) -> Gate {
 const ANYTHING: [&str; 3] = ["NORMAL", "MIXED", "UNSPECIFIED"];
 
 pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
+    let ordered = scene.row.is_ordered();
     let [source, target] = Side::BOTH.map(|side| scene.facts.side(side).message_type.as_deref());
     // RocketMQ 4.x knows no types: there, a topic of any type says nothing.
-    let passed = match (source, target) {
+    let alike = match (source, target) {
         (Some(source), Some(target)) => source == target,
         (None, None) => true,
-        (Some(one), None) | (None, Some(one)) => ANYTHING.contains(&one),
+        (Some(one), None) | (None, Some(one)) => {
+            ANYTHING.contains(&one) || (ordered && one == "FIFO")
+        }
     };
+    let misfit = [source, target]
+        .into_iter()
+        .flatten()
+        .find(|kind| match ordered {
+            true => !ANYTHING.contains(kind) && *kind != "FIFO",
+            false => *kind == "FIFO",
+        });
+    let passed = alike && misfit.is_none();
     let name = |kind: Option<&str>| kind.unwrap_or("not declared").to_owned();
     let (source, target) = (name(source), name(target));
     Gate::new(
@@ -165,6 +176,15 @@ pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
         passed,
         if passed {
             format!("source {source}, target {target}")
+        } else if let Some(misfit) = misfit {
+            match ordered {
+                true => format!(
+                    "the topic is added with --ordered and takes {misfit} messages: neither delayed messages nor transactions are kept in order. Remove the topic and add it without --ordered, or say that it carries none"
+                ),
+                false => format!(
+                    "the topic takes {misfit} messages, whose order would not be kept: remove it and add it with --ordered, or say that nobody relies on the order"
+                ),
+            }
         } else {
             format!(
                 "the source takes {source} messages, the target {target}: give the target's topic the source's type (mqadmin updateTopic -a +message.type=...), or say that every message fits"

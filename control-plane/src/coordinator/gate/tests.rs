@@ -532,6 +532,33 @@ fn override_of_broadcast_groups_is_not_accepted_for_an_ordered_topic() {
     }
 }
 
+#[test]
+fn type_of_a_topic_has_to_fit_its_routing() {
+    use Routing::{Ordered, Unordered};
+    for (routing, source, target, passes) in [
+        (Unordered, None, None, true),
+        (Unordered, Some("DELAY"), Some("DELAY"), true),
+        (Unordered, Some("TRANSACTION"), Some("TRANSACTION"), true),
+        (Unordered, Some("FIFO"), Some("FIFO"), false),
+        (Unordered, None, Some("FIFO"), false),
+        (Ordered, Some("FIFO"), Some("FIFO"), true),
+        (Ordered, None, Some("FIFO"), true),
+        (Ordered, None, Some("NORMAL"), true),
+        (Ordered, Some("DELAY"), Some("DELAY"), false),
+        (Ordered, Some("TRANSACTION"), Some("TRANSACTION"), false),
+        (Ordered, Some("NORMAL"), Some("FIFO"), false),
+    ] {
+        let mut cast = Cast::new(Stage::SourceOnly);
+        cast.row.plan.routing = routing;
+        for (side, kind) in Side::BOTH.into_iter().zip([source, target]) {
+            cast.side(side).message_type = kind.map(Into::into);
+        }
+        let blocking = cast.blocking(Stage::DualRead);
+        let closed = blocking.iter().any(|code| code == "message_type");
+        assert_eq!(!closed, passes, "{routing:?} {source:?} {target:?}");
+    }
+}
+
 /// The gates of a move from the source to half of the keys.
 fn blocking_a_move(cast: &Cast) -> Vec<String> {
     let gates = cast.judge(|scene| of_move(scene, Side::Source));
