@@ -1,8 +1,14 @@
 //! Sending.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use crossfade_rocketmq::{Client, Producer, ProducerOptions, SendResult};
+use crossfade_rocketmq::{Client, Producer, ProducerOptions, SendResult, StoreStatus};
 
 use super::{
     config::AMBIGUITY_BOUND,
@@ -22,6 +28,8 @@ use crate::{
 pub(super) struct RocketmqProducer {
     producer: Producer,
     transactional: bool,
+    /// The last message was kept less safely than the broker is configured to.
+    unsafely: AtomicBool,
 }
 
 impl RocketmqProducer {
@@ -35,6 +43,7 @@ impl RocketmqProducer {
         Ok(RocketmqProducer {
             producer: open(client, topic, group, max_body_bytes).await?,
             transactional: false,
+            unsafely: AtomicBool::new(false),
         })
     }
 
@@ -50,7 +59,29 @@ impl RocketmqProducer {
         Ok(RocketmqProducer {
             producer,
             transactional: true,
+            unsafely: AtomicBool::new(false),
         })
+    }
+}
+
+impl RocketmqProducer {
+    /// Stored is stored, as with Java's client; that the flush or the replica is missing is told when it begins and when it ends.
+    fn note(&self, sent: &SendResult) {
+        let unsafely = sent.status != StoreStatus::Ok;
+        if self.unsafely.load(Ordering::Relaxed) == unsafely
+            || self.unsafely.swap(unsafely, Ordering::Relaxed) == unsafely
+        {
+            return;
+        }
+        let (topic, broker) = (self.producer.topic(), &sent.broker);
+        match unsafely {
+            true => {
+                tracing::warn!(%topic, %broker, status = ?sent.status, "messages are stored less safely than the broker is configured to");
+            }
+            false => {
+                tracing::info!(%topic, %broker, "messages are stored as the broker is configured to again");
+            }
+        }
     }
 }
 
@@ -79,6 +110,7 @@ impl BackendProducer for RocketmqProducer {
             let message = encode(&outgoing, delay).map_err(failed)?;
             let sent = self.producer.send(&message, outgoing.lane, timeout).await;
             let sent = sent.map_err(failed)?;
+            self.note(&sent);
             // A delayed message's place is not the one it will be delivered from.
             let offset = delay.is_none().then_some(sent.offset);
             Ok(stored(sent, offset))
@@ -99,8 +131,9 @@ impl BackendProducer for RocketmqProducer {
                 messages.push(encode(outgoing, delay).map_err(failed)?);
             }
             let sent = self.producer.send_batch(&messages, lane, timeout).await;
-            let sent = sent.map_err(failed)?.into_iter();
-            let stored = sent.map(|sent| {
+            let sent = sent.map_err(failed)?;
+            sent.iter().for_each(|sent| self.note(sent));
+            let stored = sent.into_iter().map(|sent| {
                 let offset = Some(sent.offset);
                 stored(sent, offset)
             });
