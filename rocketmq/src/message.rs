@@ -28,6 +28,7 @@ pub mod property {
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     pub const REAL_TOPIC: &str = "REAL_TOPIC";
     pub const REAL_QID: &str = "REAL_QID";
+    pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
     pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
 }
 
@@ -172,6 +173,27 @@ impl Message {
             level.get()
         );
         self
+    }
+
+    /// Delays the delivery by any time, in milliseconds: a timer of RocketMQ 5. Brokers keep times in steps of a second by default (`timerPrecisionMs`), so it
+    /// may come up to a second early, and refuse more than three days (`timerMaxDelaySec`). **Brokers of 4.9 deliver the message at once**: they do
+    /// not know the property (apache/rocketmq `HookUtils.java`). A [level](Self::delay) besides takes its place.
+    #[must_use]
+    pub fn timer(mut self, delay: std::time::Duration) -> Self {
+        let millis = delay.as_millis();
+        // Writing to a `String` cannot fail.
+        let _ = write!(
+            self.properties,
+            "{}{NAME_END}{millis}{VALUE_END}",
+            property::TIMER_DELAY_MS
+        );
+        self
+    }
+
+    /// Whether it is to be delivered later than at once.
+    pub(crate) fn is_delayed(&self) -> bool {
+        let mut pairs = pairs(&self.properties);
+        pairs.any(|(name, _)| [property::DELAY, property::TIMER_DELAY_MS].contains(&name))
     }
 }
 

@@ -48,7 +48,7 @@ impl Producer {
         }
         for message in messages {
             self.check(message)?;
-            if pairs(&message.properties).any(|(name, _)| name == property::DELAY) {
+            if message.is_delayed() {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
                     "brokers deliver the messages of a batch at once: send a delayed one by itself",

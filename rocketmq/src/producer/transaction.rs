@@ -38,7 +38,7 @@ impl Producer {
         lane: u64,
         timeout: Duration,
     ) -> Result<HalfMessage> {
-        if pairs(&message.properties).any(|(name, _)| name == property::DELAY) {
+        if message.is_delayed() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "brokers deliver the message of a transaction as soon as it is committed: it cannot be delayed",

@@ -50,6 +50,10 @@ pub(crate) async fn batch_that_no_broker_takes_is_refused_before_it_is_sent(clus
             vec![message("a"), message("b").delay(DelayLevel::SHORTEST)],
             ErrorKind::InvalidInput,
         ),
+        (
+            vec![message("a"), message("b").timer(WAIT)],
+            ErrorKind::InvalidInput,
+        ),
         (vec![message("a"), message("")], ErrorKind::InvalidInput),
         (vec![large(), large()], ErrorKind::TooLarge),
     ] {

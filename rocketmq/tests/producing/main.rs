@@ -4,6 +4,7 @@
 
 mod batch;
 mod support;
+mod timer;
 mod transaction;
 
 /// Each case on each cluster.
@@ -32,6 +33,7 @@ on_each! {
     batch: batch_lies_in_one_queue_in_order_and_each_message_has_its_own_id,
         batch_that_no_broker_takes_is_refused_before_it_is_sent,
         batch_to_a_sealed_topic_is_refused_as_sealed;
+    timer: message_with_a_timer_comes_at_its_time_from_brokers_that_know_timers_and_at_once_from_others;
     transaction: committed_message_arrives_once_and_rolled_back_one_never,
         broker_asks_the_checker_and_delivers_what_it_commits,
         other_client_of_the_group_answers_for_one_that_is_gone,

@@ -137,10 +137,14 @@ pub(crate) async fn delayed_half_message_is_refused_before_it_is_sent(cluster: C
     let client = cluster.client();
     let topic = cluster.topic(&client).await;
     let producer = producer(&client, &topic, &unique("producers")).await;
-    let delayed = message("x").delay(DelayLevel::SHORTEST);
-    let error = producer.send_half(&delayed, 0, WAIT).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.address()),
-        (ErrorKind::InvalidInput, None)
-    );
+    for delayed in [
+        message("x").delay(DelayLevel::SHORTEST),
+        message("x").timer(WAIT),
+    ] {
+        let error = producer.send_half(&delayed, 0, WAIT).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.address()),
+            (ErrorKind::InvalidInput, None)
+        );
+    }
 }
