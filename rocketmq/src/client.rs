@@ -166,6 +166,11 @@ impl Client {
         &self.inner.client_id
     }
 
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
     pub(crate) fn options(&self) -> &ClientOptions {
         &self.inner.options
     }
@@ -207,12 +212,7 @@ impl Client {
         if let Some(connection) = self.inner.pool.existing(address) {
             return Ok(connection);
         }
-        let (connection, new) = self.inner.pool.get(address).await?;
-        if new {
-            // The broker forgot this client with the connection before.
-            self.inner.registry.wake.notify_one();
-        }
-        Ok(connection)
+        self.inner.pool.get(address).await
     }
 
     /// [`Self::invoke`] within the client's own timeout, which begins once there is a connection; an answer other than success is an error. `operation` names the call in it.
@@ -450,6 +450,11 @@ impl Listener for Inbound {
                 )
             }
         }
+    }
+
+    fn opened(&self, _address: &Arc<str>) {
+        // A broker forgot this client with the connection before.
+        self.0.wake.notify_one();
     }
 
     fn closed(&self, _address: &Arc<str>) {

@@ -46,6 +46,9 @@ pub(crate) trait Listener: Send + Sync + 'static {
     /// A request of the broker's own. The answer is sent back unless it wanted none.
     fn request(&self, address: &Arc<str>, command: &Command) -> (i32, &'static str);
 
+    /// There is a connection.
+    fn opened(&self, address: &Arc<str>);
+
     /// The connection has ended; its requests have failed.
     fn closed(&self, address: &Arc<str>);
 }
@@ -101,6 +104,7 @@ impl Connection {
             started: Instant::now(),
             last_read_ms: AtomicU64::new(0),
         });
+        listener.opened(address);
         let reader = tokio::spawn(Arc::clone(&shared).read(read, max_frame_bytes, listener));
         tokio::spawn(Arc::clone(&shared).write(write));
         Ok(Connection {

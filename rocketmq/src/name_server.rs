@@ -94,7 +94,7 @@ async fn ask(
     timeout: Duration,
 ) -> Result<Command> {
     let named = |error: Error| error.with_context("the name server");
-    let (connection, _) = pool.get(address).await.map_err(named)?;
+    let connection = pool.get(address).await.map_err(named)?;
     let stranger = |why: &str| {
         Error::new(
             ErrorKind::NotNameServer,

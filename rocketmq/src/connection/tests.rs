@@ -12,6 +12,8 @@ impl Listener for Deaf {
         (3, "no")
     }
 
+    fn opened(&self, _: &Arc<str>) {}
+
     fn closed(&self, _: &Arc<str>) {}
 }
 

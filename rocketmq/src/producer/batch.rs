@@ -8,7 +8,7 @@ use super::{Answer, Outgoing, Producer, SendResult};
 use crate::{
     codes::request,
     error::{Error, ErrorKind, Result},
-    message::{Message, pairs, property},
+    message::Message,
 };
 
 impl Producer {

@@ -8,7 +8,7 @@ use crate::{
     connection::expect_success,
     error::{Error, ErrorKind, Persisted, Result},
     frame::Request,
-    message::{Message, pairs, property, push},
+    message::{Message, property, push},
     transaction::{TransactionChecker, TransactionEnd},
 };
 

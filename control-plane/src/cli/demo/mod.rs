@@ -14,7 +14,7 @@ mod sender;
 use clap::Parser;
 
 use self::{kind::Kind, progress::Progress};
-use super::credentials::CredentialFiles;
+use super::{credentials::CredentialFiles, serve::log};
 
 /// Watch a topic cross from one cluster to another while its applications run.
 ///
@@ -43,6 +43,8 @@ pub(crate) struct Args {
 
 /// Runs the demo and prints its report; an error when anything was lost, doubled, inverted or turned away, or a stage carried no traffic.
 pub(crate) async fn run(args: Args, json: bool) -> Result<(), String> {
+    // Only what RUST_LOG asks for.
+    log("off");
     let progress = Progress::new(args.messages);
     let outcome = journey::run(&args, &progress).await;
     progress.done();
