@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use decode::{Decoded, ReceivedMessage, decode};
 pub(crate) use decode::{RETRY_PREFIX, Skimmed, skim};
 pub use delay::DelayLevel;
-pub(crate) use unique_id::unique_id;
+use unique_id::push_unique_id;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -92,23 +92,24 @@ const VALUE_END: char = '\u{2}';
 #[derive(Clone, Debug)]
 pub struct Message {
     pub(crate) body: Bytes,
-    /// As it goes over the wire.
+    /// As it goes over the wire. The unique id comes first.
     pub(crate) properties: String,
-    pub(crate) unique_id: String,
 }
 
 impl Message {
     /// A message with a body and a unique id of its own.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        let unique_id = unique_id();
         let mut properties = String::with_capacity(160);
-        push(&mut properties, property::UNIQ_KEY, &unique_id);
-        Message {
-            body,
-            properties,
-            unique_id,
-        }
+        properties.push_str(property::UNIQ_KEY);
+        properties.push(NAME_END);
+        push_unique_id(&mut properties);
+        properties.push(VALUE_END);
+        Message { body, properties }
+    }
+
+    pub(crate) fn unique_id(&self) -> &str {
+        pairs(&self.properties).next().map_or("", |(_, id)| id)
     }
 
     /// Sets the tag that subscriptions filter by.
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(
             read,
             [
-                ("UNIQ_KEY", message.unique_id.as_str()),
+                ("UNIQ_KEY", message.unique_id()),
                 ("TAGS", "t"),
                 ("KEYS", "k1 k2"),
                 ("ключ", "=\n|"),

@@ -293,7 +293,7 @@ impl Answer {
     fn into_result(self, message: &Message) -> SendResult {
         SendResult {
             status: self.status,
-            message_id: message.unique_id.clone(),
+            message_id: message.unique_id().to_owned(),
             offset_message_id: self.offset_message_ids,
             broker: self.broker,
             queue: self.queue,

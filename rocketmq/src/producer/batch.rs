@@ -100,7 +100,7 @@ fn results(answer: Answer, messages: &[Message]) -> Vec<SendResult> {
     for (index, message) in (0..).zip(messages) {
         results.push(SendResult {
             status: answer.status,
-            message_id: message.unique_id.clone(),
+            message_id: message.unique_id().to_owned(),
             offset_message_id: ids.next().unwrap_or_default().to_owned(),
             broker: answer.broker.clone(),
             queue: answer.queue,
@@ -119,7 +119,6 @@ mod tests {
         let message = Message {
             body: Bytes::from_static(b"hi"),
             properties: "K\u{1}v\u{2}".to_owned(),
-            unique_id: String::new(),
         };
         let mut out = BytesMut::new();
         encode(&mut out, &message);
