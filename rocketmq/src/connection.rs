@@ -1,6 +1,6 @@
 //! One TCP connection: many requests at a time, told apart by their opaque number.
 //!
-//! A request's frame is copied into the outgoing buffer; the writer task takes whatever is there and writes it at once, so that
+//! A request's frame is written into the outgoing buffer; the writer task takes whatever is there and writes it at once, so that
 //! concurrent requests share a system call. The reader task hands out the answers.
 
 use std::{
@@ -141,7 +141,7 @@ impl Connection {
             return Err(late(Persisted::No));
         };
         let _place = place.map_err(|_| shared.ended(Persisted::No))?;
-        let mut answer = self.submit(request)?;
+        let mut answer = self.submit(&request)?;
         match timeout_at(deadline, &mut answer.receiver).await {
             Ok(Ok(command)) => Ok(command),
             Ok(Err(_)) => Err(shared.ended(Persisted::Maybe)),
@@ -155,13 +155,15 @@ impl Connection {
         }
     }
 
-    fn submit(&self, request: Request) -> Result<Answer<'_>> {
+    fn submit(&self, request: &Request) -> Result<Answer<'_>> {
         let shared = &*self.shared;
         // Wrapping is no harm: 2^31 requests never wait at once.
         let opaque = shared.opaque.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-        let (head, body) = request.encode(opaque, false);
         let (sender, receiver) = oneshot::channel();
-        shared.enqueue(&head, &body, Some((opaque, sender)))?;
+        shared.enqueue(request.expected_bytes(), |state| {
+            state.pending.insert(opaque, sender);
+            request.encode(opaque, false, &mut state.outgoing);
+        })?;
         Ok(Answer {
             shared,
             opaque,
@@ -173,12 +175,11 @@ impl Connection {
     ///
     /// # Errors
     /// Definite.
-    pub(crate) fn oneway(&self, request: Request) -> Result<()> {
-        let (head, body) = request.encode(
-            self.shared.opaque.fetch_add(1, Ordering::Relaxed) & i32::MAX,
-            true,
-        );
-        self.shared.enqueue(&head, &body, None)
+    pub(crate) fn oneway(&self, request: &Request) -> Result<()> {
+        let opaque = self.shared.opaque.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        self.shared.enqueue(request.expected_bytes(), |state| {
+            request.encode(opaque, true, &mut state.outgoing);
+        })
     }
 }
 
@@ -219,30 +220,22 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(
-        &self,
-        head: &[u8],
-        body: &[u8],
-        waiter: Option<(i32, oneshot::Sender<Command>)>,
-    ) -> Result<()> {
+    /// Lets `encode` append a frame of about `bytes` bytes to what is to be written.
+    fn enqueue(&self, bytes: usize, encode: impl FnOnce(&mut State)) -> Result<()> {
         let mut state = self.state();
         if state.end.is_some() {
             drop(state);
             return Err(self.ended(Persisted::No));
         }
-        if state.outgoing.len() + head.len() + body.len() > MAX_UNWRITTEN_BYTES {
+        if state.outgoing.len() + bytes > MAX_UNWRITTEN_BYTES {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 format!("the peer does not read: {MAX_UNWRITTEN_BYTES} bytes wait to be written"),
             )
             .with_address(&self.address));
         }
-        if let Some((opaque, sender)) = waiter {
-            state.pending.insert(opaque, sender);
-        }
         let was_empty = state.outgoing.is_empty();
-        state.outgoing.extend_from_slice(head);
-        state.outgoing.extend_from_slice(body);
+        encode(&mut state);
         drop(state);
         if was_empty {
             self.work.notify_one();
@@ -331,9 +324,11 @@ impl Shared {
         }
         let (code, remark) = listener.request(&self.address, &command);
         if !command.is_oneway() {
-            let head = frame::encode_response(code, command.opaque, remark);
+            let frame = frame::encode_response(code, command.opaque, remark);
             // When it cannot be written, the connection is at its end anyway.
-            let _ = self.enqueue(&head, &[], None);
+            let _ = self.enqueue(frame.len(), |state| {
+                state.outgoing.extend_from_slice(&frame)
+            });
         }
     }
 

@@ -5,12 +5,12 @@
 mod binary;
 mod request;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 pub use request::Request;
@@ -74,24 +74,44 @@ impl Command {
 
 /// Named values of a header, in the order in which they came. `Debug` shows the names.
 #[derive(Clone, Default)]
-pub struct Fields(Vec<(String, String)>);
+pub struct Fields {
+    /// Each name and its value, one behind the other: two allocations for all of them.
+    text: String,
+    /// Where each name and its value end in it.
+    ends: Vec<(usize, usize)>,
+}
 
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
+            .entries(self.iter().map(|(name, _)| name))
             .finish()
     }
 }
 
 impl Fields {
+    /// With room for what brokers answer to a send or a pull.
+    fn with_room() -> Fields {
+        Fields {
+            text: String::with_capacity(256),
+            ends: Vec::with_capacity(8),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(name_end, end)| {
+            let pair = (&self.text[start..name_end], &self.text[name_end..end]);
+            start = end;
+            pair
+        })
+    }
+
     /// The value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.iter()
+            .find_map(|(key, value)| (key == name).then_some(value))
     }
 
     /// A number.
@@ -205,72 +225,79 @@ impl<'de> Deserialize<'de> for Fields {
                 self,
                 mut map: A,
             ) -> std::result::Result<Fields, A::Error> {
-                let mut fields = Vec::with_capacity(8);
-                while let Some(key) = map.next_key::<String>()? {
-                    if let Value(Some(value)) = map.next_value()? {
-                        fields.push((key, value));
+                let mut fields = Fields::with_room();
+                loop {
+                    let start = fields.text.len();
+                    if map.next_key_seed(Scalar(&mut fields.text))?.is_none() {
+                        return Ok(fields);
+                    }
+                    let name_end = fields.text.len();
+                    match map.next_value_seed(Scalar(&mut fields.text))? {
+                        true => fields.ends.push((name_end, fields.text.len())),
+                        false => fields.text.truncate(start),
                     }
                 }
-                Ok(Fields(fields))
             }
         }
         deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
-/// A field's value as text; `None` for null and for what is no scalar.
-struct Value(Option<String>);
+/// Appends a scalar as text; false, and nothing appended, for null and for what is no scalar.
+struct Scalar<'a>(&'a mut String);
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct ValueVisitor;
-        macro_rules! text {
-            ($($name:ident($type:ty)),*) => {
-                $(fn $name<E>(self, value: $type) -> std::result::Result<Value, E> {
-                    Ok(Value(Some(value.to_string())))
-                })*
-            };
-        }
-        impl<'de> Visitor<'de> for ValueVisitor {
-            type Value = Value;
+impl<'de> DeserializeSeed<'de> for Scalar<'_> {
+    type Value = bool;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> std::result::Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
-            text!(
-                visit_bool(bool),
-                visit_i64(i64),
-                visit_u64(u64),
-                visit_f64(f64),
-                visit_str(&str)
-            );
+macro_rules! append {
+    ($($name:ident($type:ty)),*) => {
+        $(fn $name<E>(self, value: $type) -> std::result::Result<bool, E> {
+            // Writing to a `String` cannot fail.
+            let _ = write!(self.0, "{value}");
+            Ok(true)
+        })*
+    };
+}
 
-            fn visit_string<E>(self, value: String) -> std::result::Result<Value, E> {
-                Ok(Value(Some(value)))
-            }
+impl<'de> Visitor<'de> for Scalar<'_> {
+    type Value = bool;
 
-            fn visit_unit<E>(self) -> std::result::Result<Value, E> {
-                Ok(Value(None))
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
 
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Value(None))
-            }
+    append!(
+        visit_bool(bool),
+        visit_i64(i64),
+        visit_u64(u64),
+        visit_f64(f64)
+    );
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(
-                self,
-                mut seq: A,
-            ) -> std::result::Result<Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Value(None))
-            }
-        }
-        deserializer.deserialize_any(ValueVisitor)
+    fn visit_str<E>(self, value: &str) -> std::result::Result<bool, E> {
+        self.0.push_str(value);
+        Ok(true)
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<bool, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(false)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<bool, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(false)
     }
 }
 

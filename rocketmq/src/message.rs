@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub use decode::{Decoded, ReceivedMessage, decode};
 pub(crate) use decode::{RETRY_PREFIX, Skimmed, skim};
 pub use delay::DelayLevel;
+use unique_id::push_unique_id;
 pub use unique_id::unique_id;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -93,7 +94,7 @@ const VALUE_END: char = '\u{2}';
 #[derive(Clone, Debug)]
 pub struct Message {
     pub(crate) body: Bytes,
-    /// As it goes over the wire.
+    /// As it goes over the wire. The unique id comes first.
     pub(crate) properties: String,
 }
 
@@ -101,22 +102,28 @@ impl Message {
     /// A message with a body and a unique id of its own.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        Message::with_id(body, &unique_id())
+        Message::with(body, push_unique_id)
     }
 
     /// A message with a body and the unique id of an earlier try, from [`unique_id`]: tools and consumers that tell messages by it see one message, as after a
     /// retry of Java's client.
     #[must_use]
     pub fn with_id(body: Bytes, unique_id: &str) -> Self {
+        Message::with(body, |properties| properties.push_str(unique_id))
+    }
+
+    fn with(body: Bytes, push_id: impl FnOnce(&mut String)) -> Self {
         let mut properties = String::with_capacity(160);
-        push(&mut properties, property::UNIQ_KEY, unique_id);
+        properties.push_str(property::UNIQ_KEY);
+        properties.push(NAME_END);
+        push_id(&mut properties);
+        properties.push(VALUE_END);
         Message { body, properties }
     }
 
     /// The id that it was made with.
     pub(crate) fn unique_id(&self) -> &str {
-        let mut pairs = pairs(&self.properties);
-        pairs.next().map_or("", |(_, id)| id)
+        pairs(&self.properties).next().map_or("", |(_, id)| id)
     }
 
     /// Sets the tag that subscriptions filter by.

@@ -155,7 +155,7 @@ impl Pool {
         if let Some(signing) = &self.signing {
             signing.sign(&mut request);
         }
-        connection.oneway(request)
+        connection.oneway(&request)
     }
 
     /// Closes every connection; there will be no new ones.

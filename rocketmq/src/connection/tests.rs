@@ -186,8 +186,8 @@ async fn a_dropped_request_leaves_nothing_behind() {
 async fn requests_of_the_broker_are_answered() {
     let (sender, receiver) = oneshot::channel();
     let connection = scripted(async |mut stream: TcpStream, command: Command| {
-        let (head, _) = Request::new(307).encode(99, false);
-        stream.write_all(&head).await.unwrap();
+        let request = Request::new(307).frame(99, false);
+        stream.write_all(&request).await.unwrap();
         let reply = read_frame(&mut stream).await;
         sender.send(reply).unwrap();
         stream.write_all(&answer(command.opaque)).await.unwrap();
@@ -230,10 +230,10 @@ async fn blocked() -> (Connection, TcpStream) {
         let _ = sender.send(stream);
     })
     .await;
-    connection.oneway(Request::new(1)).unwrap();
+    connection.oneway(&Request::new(1)).unwrap();
     let stream = receiver.await.unwrap();
     let body = "x".repeat(32 << 20);
-    connection.oneway(Request::new(310).body(body)).unwrap();
+    connection.oneway(&Request::new(310).body(body)).unwrap();
     // The writer has taken it, so it is in the middle of the write.
     let taken = async {
         while !connection.shared.state().outgoing.is_empty() {

@@ -15,18 +15,20 @@ pub(super) fn decode(header: &[u8]) -> Result<Command> {
     let remark = rest.long_text()?;
     let fields_length = u32::from_be_bytes(rest.array()?) as usize;
     let mut rest = Cursor(rest.take(fields_length)?);
-    let mut fields = Vec::new();
+    let mut fields = Fields::with_room();
     while !rest.0.is_empty() {
         let length = u16::from_be_bytes(rest.array()?).into();
-        let name = text(rest.take(length)?)?;
-        fields.push((name, rest.long_text()?));
+        fields.text.push_str(text(rest.take(length)?)?);
+        let name_end = fields.text.len();
+        fields.text.push_str(rest.long_text()?);
+        fields.ends.push((name_end, fields.text.len()));
     }
     Ok(Command {
         code,
         opaque,
         flag,
-        remark: (!remark.is_empty()).then_some(remark),
-        fields: Fields(fields),
+        remark: (!remark.is_empty()).then(|| remark.to_owned()),
+        fields,
         body: Bytes::new(),
     })
 }
@@ -49,13 +51,13 @@ impl<'a> Cursor<'a> {
         Ok(array)
     }
 
-    fn long_text(&mut self) -> Result<String> {
+    fn long_text(&mut self) -> Result<&'a str> {
         let length = u32::from_be_bytes(self.array()?) as usize;
         text(self.take(length)?)
     }
 }
 
-fn text(bytes: &[u8]) -> Result<String> {
-    String::from_utf8(bytes.to_vec())
+fn text(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes)
         .map_err(|source| protocol("a frame's binary header is not UTF-8").with_source(source))
 }

@@ -104,23 +104,32 @@ impl Request {
         self.code
     }
 
-    /// The frame without its body, and the body.
-    pub(crate) fn encode(self, opaque: i32, oneway: bool) -> (BytesMut, Bytes) {
+    /// About as many bytes as its frame has.
+    pub(crate) fn expected_bytes(&self) -> usize {
+        let values = self.values.len() + self.values.len() / 2;
+        192 + values + 16 * self.fields.len() + self.body.len()
+    }
+
+    /// Appends its frame.
+    pub(crate) fn encode(&self, opaque: i32, oneway: bool, out: &mut BytesMut) {
+        out.reserve(self.expected_bytes());
         let flag = if oneway { FLAG_ONEWAY } else { 0 };
-        let head = encode_head(
-            self.code,
-            opaque,
-            flag,
-            None,
-            self.fields.iter().scan(0, |start, &(name, end)| {
-                let value = &self.values[*start..end];
-                *start = end;
-                Some((name, value))
-            }),
-            self.values.len() + 16 * self.fields.len(),
-            self.body.len(),
-        );
-        (head, self.body)
+        let mut start = 0;
+        let fields = self.fields.iter().map(|&(name, end)| {
+            let value = &self.values[start..end];
+            start = end;
+            (name, value)
+        });
+        encode_head(self.code, opaque, flag, None, fields, self.body.len(), out);
+        out.extend_from_slice(&self.body);
+    }
+
+    /// Its frame alone.
+    #[cfg(test)]
+    pub(crate) fn frame(&self, opaque: i32, oneway: bool) -> BytesMut {
+        let mut frame = BytesMut::new();
+        self.encode(opaque, oneway, &mut frame);
+        frame
     }
 }
 
@@ -137,15 +146,17 @@ impl fmt::Debug for Request {
 
 /// A response without fields or body, for the brokers' own requests.
 pub(crate) fn encode_response(code: i32, opaque: i32, remark: &str) -> BytesMut {
+    let (fields, mut out) = (std::iter::empty(), BytesMut::new());
     encode_head(
         code,
         opaque,
         FLAG_RESPONSE,
         Some(remark),
-        std::iter::empty(),
-        remark.len(),
+        fields,
         0,
-    )
+        &mut out,
+    );
+    out
 }
 
 fn encode_head<'a>(
@@ -154,10 +165,10 @@ fn encode_head<'a>(
     flag: i32,
     remark: Option<&str>,
     fields: impl Iterator<Item = (&'static str, &'a str)>,
-    expected: usize,
     body_length: usize,
-) -> BytesMut {
-    let mut out = BytesMut::with_capacity(192 + expected + expected / 2);
+    out: &mut BytesMut,
+) {
+    let start = out.len();
     out.put_u64(0);
     // Writing to a `BytesMut` cannot fail.
     let _ = write!(
@@ -167,7 +178,7 @@ fn encode_head<'a>(
     );
     if let Some(remark) = remark {
         out.put_slice(b",\"remark\":");
-        put_string(&mut out, remark);
+        put_string(out, remark);
     }
     out.put_slice(b",\"extFields\":{");
     for (index, (name, value)) in fields.enumerate() {
@@ -177,14 +188,14 @@ fn encode_head<'a>(
         out.put_u8(b'"');
         out.put_slice(name.as_bytes());
         out.put_slice(b"\":");
-        put_string(&mut out, value);
+        put_string(out, value);
     }
     out.put_slice(b"}}");
-    let header_length = out.len() - 8;
-    out[..4].copy_from_slice(&((4 + header_length + body_length) as u32).to_be_bytes());
+    let header_length = out.len() - start - 8;
+    let lengths = &mut out[start..start + 8];
+    lengths[..4].copy_from_slice(&((4 + header_length + body_length) as u32).to_be_bytes());
     // The top byte is the header's type: 0, JSON.
-    out[4..8].copy_from_slice(&(header_length as u32).to_be_bytes());
-    out
+    lengths[4..].copy_from_slice(&(header_length as u32).to_be_bytes());
 }
 
 /// A JSON string. Only what JSON demands is escaped, so that most text is copied in one piece.

@@ -5,9 +5,7 @@ use super::*;
 const MAX: usize = 1 << 20;
 
 fn whole(request: Request) -> BytesMut {
-    let (mut head, body) = request.encode(7, false);
-    head.put_slice(&body);
-    head
+    request.frame(7, false)
 }
 
 #[test]
@@ -24,6 +22,24 @@ fn a_request_is_read_back_with_every_field() {
     assert_eq!(command.fields.number::<i32>("e").unwrap(), 3);
     assert_eq!(command.body, "hello");
     assert!(bytes.is_empty());
+}
+
+#[test]
+fn requests_are_appended_to_what_waits_already() {
+    let mut outgoing = BytesMut::new();
+    for (opaque, body) in [(1, "first"), (2, ""), (3, "third")] {
+        let request = Request::new(310).text("a", body).body(body);
+        request.encode(opaque, false, &mut outgoing);
+    }
+    for (opaque, body) in [(1, "first"), (2, ""), (3, "third")] {
+        let command = decode(&mut outgoing, MAX).unwrap().unwrap();
+        assert_eq!(
+            (command.opaque, command.fields.get("a")),
+            (opaque, Some(body))
+        );
+        assert_eq!(command.body, body);
+    }
+    assert!(outgoing.is_empty());
 }
 
 #[test]

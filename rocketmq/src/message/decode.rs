@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use crate::{
     codes::message_flag,
     error::{Error, ErrorKind, Result},
-    message::{body, pairs, property},
+    message::{body, pairs, property, unique_id::push_hex},
     route::MessageQueue,
 };
 
@@ -305,12 +305,9 @@ fn take(message: &mut Bytes, length: usize) -> Result<Bytes, Failure> {
 
 /// `MessageDecoder.createMessageId`.
 fn offset_message_id(store_host: &[u8], commit_log_offset: u64) -> String {
-    use std::fmt::Write as _;
     let mut id = String::with_capacity(2 * (store_host.len() + 8));
-    for byte in store_host.iter().chain(&commit_log_offset.to_be_bytes()) {
-        // Writing to a `String` cannot fail.
-        let _ = write!(id, "{byte:02X}");
-    }
+    push_hex(&mut id, store_host);
+    push_hex(&mut id, &commit_log_offset.to_be_bytes());
     id
 }
 

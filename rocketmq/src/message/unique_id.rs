@@ -17,22 +17,32 @@ static PREFIX: LazyLock<[u8; 10]> = LazyLock::new(|| {
 });
 static COUNTER: AtomicU16 = AtomicU16::new(0);
 
-/// A new id, unlike any other.
+/// A new id, unlike any other: 32 digits.
 #[must_use]
 pub fn unique_id() -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut id = String::with_capacity(32);
+    push_unique_id(&mut id);
+    id
+}
+
+/// Appends a new one.
+pub(super) fn push_unique_id(out: &mut String) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_millis() as u64);
     let mut bytes = [0; 16];
     bytes[..10].copy_from_slice(&*PREFIX);
     bytes[10..14].copy_from_slice(&(since_month_began(now) as u32).to_be_bytes());
     bytes[14..].copy_from_slice(&COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-    let mut id = String::with_capacity(32);
+    push_hex(out, &bytes);
+}
+
+/// Appends upper case digits, as brokers and clients write ids.
+pub(super) fn push_hex(out: &mut String, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
-        id.push(HEX[usize::from(byte >> 4)].into());
-        id.push(HEX[usize::from(byte & 15)].into());
+        out.push(HEX[usize::from(byte >> 4)].into());
+        out.push(HEX[usize::from(byte & 15)].into());
     }
-    id
 }
 
 /// In UTC. Milliseconds of the proleptic Gregorian calendar, by the era arithmetic of Howard Hinnant's `civil_from_days`.
@@ -54,7 +64,12 @@ mod tests {
 
     #[test]
     fn ids_differ_and_have_the_java_length() {
-        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| unique_id()).collect();
+        let id = |_| {
+            let mut id = String::new();
+            push_unique_id(&mut id);
+            id
+        };
+        let ids: std::collections::HashSet<_> = (0..10_000).map(id).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| id.len() == 32));
     }

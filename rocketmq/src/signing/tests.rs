@@ -4,19 +4,16 @@ use super::*;
 use crate::{
     Client, ClientOptions,
     error::{Error, ErrorKind},
-    test_peer,
+    frame, test_peer,
 };
 
 fn signature(request: &Request, credentials: Credentials) -> String {
     let mut request = request.clone();
     Signer::new(credentials).sign(&mut request);
-    let (head, _) = request.encode(1, false);
-    let head = String::from_utf8_lossy(&head[8..]).into_owned();
-    let header: serde_json::Value = serde_json::from_str(&head).unwrap();
-    header["extFields"]["Signature"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    let mut frame = request.frame(1, false);
+    let command = frame::decode(&mut frame, frame::DEFAULT_MAX_FRAME_BYTES);
+    let command = command.unwrap().unwrap();
+    command.fields.get("Signature").unwrap().to_owned()
 }
 
 /// What `hmac` and `hashlib` of Python say for the same values.

@@ -288,9 +288,7 @@ mod tests {
             .text("tranStateTableOffset", "7")
             .text("commitLogOffset", "4096")
             .body(message.freeze());
-        let (mut frame, body) = request.encode(1, true);
-        frame.extend_from_slice(&body);
-        decode(&mut frame, DEFAULT_MAX_FRAME_BYTES)
+        decode(&mut request.frame(1, true), DEFAULT_MAX_FRAME_BYTES)
             .unwrap()
             .unwrap()
     }
