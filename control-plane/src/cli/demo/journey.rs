@@ -31,8 +31,8 @@ const WEIGHT_BASIS_POINTS: u32 = 3_000;
 const JOURNEY: Duration = Duration::from_secs(14);
 /// How long one stage change may take.
 const STAGE_CHANGE: Duration = Duration::from_secs(120);
-/// How long the last messages may take to be handled.
-const LAST_MESSAGES: Duration = Duration::from_secs(60);
+/// How long the last messages may take to be handled: a broker keeps the queue locks of a member that is gone for 60 s.
+const LAST_MESSAGES: Duration = Duration::from_secs(120);
 /// How long an instance counts as alive here: a killed one blocks the next stage for no longer.
 const LEASE: Duration = Duration::from_secs(3);
 /// How long the brokers may take to notice that an instance has ended.
