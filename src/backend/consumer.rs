@@ -24,7 +24,8 @@ pub struct Subscription {
     /// Each queue's messages in order, by one member at a time: the broker locks the queue for it, and it goes to another member only once what was
     /// handed out of it is acked. For backends with [`Capability::ordered`].
     pub ordered: bool,
-    /// Most messages fetched ahead and not yet acked; the fetch pauses above it. `None`: what the client is configured for, else
+    /// Most messages fetched ahead and not yet acked; the fetch pauses above it. A queue has its share of them, or 32 where that is more, so that one that does
+    /// not get on keeps no other from being read; [in order](Self::ordered) the shares are the only bound. `None`: what the client is configured for, else
     /// [`Self::MAX_OUTSTANDING`].
     pub max_outstanding: Option<usize>,
 }

@@ -16,7 +16,7 @@ use super::{
     inbox::{Claimed, Places},
     lanes::{Lane, Lanes},
     reports::Reports,
-    side::{CLAIM_PAUSE, FETCH_WAIT, OPEN_PAUSE, Wanted, fetch, key_of, release, unwanted},
+    side::{CLAIM_PAUSE, FETCH_WAIT, OPEN_PAUSE, Wanted, key_of, release, unwanted},
 };
 use crate::{
     backend::{AckToken, BackendConsumer, Incoming},
@@ -98,6 +98,9 @@ impl<'a> Fetch<'a> {
     /// Ends when the side is not wanted any more, and only between messages.
     pub(super) async fn run(&mut self, wanted: &mut watch::Receiver<Wanted>) {
         let mut pause = OPEN_PAUSE.0;
+        // The backend bounds what is fetched and not acked, for each queue by itself: a bound over all of them would let messages that wait here keep those
+        // from being fetched that they wait for.
+        let most = self.shared.subscription.outstanding().max(1);
         loop {
             let mut places = tokio::select! {
                 biased;
@@ -109,20 +112,15 @@ impl<'a> Fetch<'a> {
             if places.len() == 0 {
                 continue;
             }
-            let (room, due) = {
-                let lanes = self.lanes.lock();
-                let most = self.shared.subscription.outstanding();
-                let due = lanes.next_due(Instant::now());
-                (most.saturating_sub(lanes.len()), due)
-            };
+            let now = Instant::now();
+            let due = self.lanes.lock().next_due(now);
             let wait = due.map_or(FETCH_WAIT, |due| {
-                due.saturating_duration_since(Instant::now())
-                    .min(FETCH_WAIT)
+                due.saturating_duration_since(now).min(FETCH_WAIT)
             });
             let fetched = tokio::select! {
                 biased;
                 () = self.lanes.changed.notified() => continue,
-                fetched = fetch(&**self.backend, room, wait) => fetched,
+                fetched = self.backend.receive(most, wait) => fetched,
                 () = unwanted(wanted) => return,
             };
             self.reports.look_for_unreadable(&**self.backend);

@@ -153,6 +153,7 @@ embedded_only! {
         unmanaged_messages_have_their_id_as_key,
         topics_are_made_by_a_send_only_where_that_is_allowed;
     receive: two_tasks_share_one_consumer,
+        a_queue_that_does_not_get_on_keeps_no_other_from_being_read,
         all_tasks_that_wait_are_woken_when_a_seal_ends;
     ack: acks_are_committed_after_the_interval_and_forgotten_by_a_crash;
     nack: delays_are_rounded_up_to_a_level,
