@@ -112,6 +112,7 @@ everywhere! {
     ordered: queues_are_handed_out_in_the_order_of_their_offsets,
         a_queue_is_handed_over_once_what_was_handed_out_is_acked,
         members_that_come_and_go_handle_each_queue_in_order,
+        what_was_let_go_comes_again_in_order_when_its_queue_stays_after_all,
         a_closed_member_leaves_its_queues_to_the_others_at_once,
         an_ordered_message_that_is_given_up_is_the_groups_again,
         committed_offsets_tell_what_was_acked;

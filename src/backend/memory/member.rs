@@ -159,13 +159,14 @@ impl Member {
     }
 
     /// Takes away the queues for which `stays` is false. What they had handed out is stale from now on; a member that reads in order keeps such a queue
-    /// until it has ended.
+    /// until it has ended. A queue that is kept so and stays after all is taken away as well, to be given again: what was let go of it comes again then.
     pub(super) fn revoke(&self, stays: impl Fn(&Cursor) -> bool) {
         let keeps = |cursor: &mut Cursor| {
-            let stays = stays(cursor);
-            let busy = cursor.outstanding > 0;
-            cursor.leaving = !stays && self.ordered && !cursor.key.retry && busy;
-            stays || cursor.leaving
+            if !cursor.leaving && stays(cursor) {
+                return true;
+            }
+            cursor.leaving = self.ordered && !cursor.key.retry && cursor.outstanding > 0;
+            cursor.leaving
         };
         self.drop_queues(&mut lock(&self.state), keeps, Leave::Close);
     }
