@@ -155,11 +155,23 @@ pub trait BackendConsumer: fmt::Debug + Send + Sync {
     /// Given back or still outstanding.
     fn nack(&self, token: AckToken, delay: Duration) -> BoxFuture<'_, Result<()>>;
 
-    /// Gives up a delivery whose queue is not [assigned](Self::assigned) any more, without having handled it: whoever has the queue next gets it. A consumer that
-    /// [reads in order](Subscription::ordered) keeps such a queue from others until every delivery out of it is acked, nacked or let go.
+    /// Whether a message that this consumer [reads in order](Subscription::ordered) may still be given to the application: the delivery is outstanding here,
+    /// and nobody else has its queue, may have it by now, or waits for it. Asked just before: a message may have waited for long, in a process that stood
+    /// still.
+    ///
+    /// # Behavior
+    /// No call to the cluster. Once it is false for a delivery, it stays so: the delivery is to be [let go](Self::let_go), and the message comes again, here
+    /// or elsewhere.
+    fn may_hand_out(&self, token: AckToken) -> bool {
+        let _ = token;
+        true
+    }
+
+    /// Gives up a delivery that [may not be handed out](Self::may_hand_out) any more, without having handled it: whoever has the queue next gets it. A consumer
+    /// that [reads in order](Subscription::ordered) keeps such a queue from others until every delivery out of it is acked, nacked or let go.
     ///
     /// # Errors
-    /// `StaleDelivery` when the token is not outstanding here, or its queue is assigned; `Unsupported` without [`Capability::ordered`].
+    /// `StaleDelivery` when the token is not outstanding here, or may be handed out; `Unsupported` without [`Capability::ordered`].
     fn let_go(&self, token: AckToken) -> Result<()> {
         let _ = token;
         let why = "this backend cannot read in order";

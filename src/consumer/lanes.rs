@@ -142,14 +142,8 @@ impl Lanes {
         self.out.remove(&token)
     }
 
-    /// Whether a message lies in a queue for which `kept` is false.
-    pub(super) fn has_lost(&self, kept: impl Fn(&QueueId) -> bool) -> bool {
-        let mut messages = self.lanes.values().flatten();
-        messages.any(|incoming| !kept(&incoming.queue))
-    }
-
-    /// Takes out what is not out and lies in a queue for which `kept` is false. Lanes that keep their first message keep their time.
-    pub(super) fn take_lost(&mut self, kept: impl Fn(&QueueId) -> bool) -> Vec<AckToken> {
+    /// Takes out what is not out and for which `is_lost` is true. Lanes that keep their first message keep their time.
+    pub(super) fn take_lost(&mut self, is_lost: impl Fn(AckToken) -> bool) -> Vec<AckToken> {
         let mut lost = Vec::new();
         let mut changed = HashSet::new();
         let out = &self.out;
@@ -157,7 +151,7 @@ impl Lanes {
             let first = messages.front().map(|first| first.token);
             messages.retain(|incoming| {
                 let token = incoming.token;
-                let stays = out.contains_key(&token) || kept(&incoming.queue);
+                let stays = out.contains_key(&token) || !is_lost(token);
                 if !stays {
                     lost.push(token);
                 }
@@ -287,7 +281,7 @@ mod tests {
         lanes.push(incoming(3, Some("b"), 1));
         let (lane, first) = lanes.next(now).unwrap();
         lanes.hand_out(lane, first.token);
-        assert_eq!(lanes.take_lost(|queue| queue.queue != 0), [AckToken(2)]);
+        assert_eq!(lanes.take_lost(|token| token.0 < 3), [AckToken(2)]);
         assert_eq!(all(&mut lanes, now), [3]);
         lanes.handled(0, AckToken(1));
         assert_eq!(lanes.len(), 1);
@@ -305,7 +299,7 @@ mod tests {
         lanes.failed(0, AckToken(1), due);
         lanes.failed(0, AckToken(3), due);
         lanes.push(incoming(5, Some("c"), 1));
-        let mut lost = lanes.take_lost(|queue| queue.queue != 1);
+        let mut lost = lanes.take_lost(|token| token.0 == 3 || token.0 == 5);
         lost.sort_by_key(|token| token.0);
         assert_eq!(lost, [AckToken(3), AckToken(5)]);
         // Another message is the first of its lane now: it has not failed.

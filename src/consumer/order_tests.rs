@@ -1,9 +1,9 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::Consumer;
 use crate::{
     Delivery, IdempotencyKey, Message, Producer, Side,
-    backend::Incoming,
+    backend::{Incoming, Subscription},
     dedup::{Claim, DedupStore},
     fixture::{GROUP, TOPIC, World, key_of, nothing, one, within},
     stage::{Stage, bucket_of},
@@ -308,4 +308,63 @@ async fn message_that_fails_after_its_queue_was_promised_to_another_member_goes_
     }
     let there = within(5, new.receive(40, Duration::from_secs(2))).await;
     assert!(!there.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retried_message_is_not_taken_for_one_of_the_topics_own_queue_of_the_same_number() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let before = world.client(Side::Source, "before");
+    // The topic's retries get the number of its last queue, which is the first to be lost.
+    for number in 0..3 {
+        let topic = format!("other{number}");
+        before.admin().create_topic(&topic, 1).await.unwrap();
+        let other = Subscription::new(topic, GROUP);
+        before.consumer(&other).await.unwrap();
+    }
+    let unordered = Subscription::new(TOPIC, GROUP);
+    let reader = before.consumer(&unordered).await.unwrap();
+    send(&producer, "a", "retried").await;
+    let got = reader.receive(1, Duration::from_secs(1)).await.unwrap();
+    reader.nack(got[0].token, Duration::ZERO).await.unwrap();
+    reader.close().await.unwrap();
+    send(&producer, "a", "first").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let consumer = world.consumer();
+    let first = one(&consumer).await;
+    assert_eq!(body(&first), "first");
+    let other = world.consumer();
+    nothing(&other).await;
+    consumer.ack(&first).await.unwrap();
+    handle(&consumer, "retried").await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_whose_queue_was_promised_to_another_member_is_not_handed_out_any_more() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let consumer = world.consumer();
+    consumer.ready(Duration::from_secs(5)).await.unwrap();
+    for number in 0..40 {
+        send(&producer, &format!("k{number}"), "1").await;
+    }
+    // All of them are claimed and wait for a receive.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let other = world.client(Side::Source, "other");
+    let mut subscription = Subscription::new(TOPIC, GROUP);
+    subscription.ordered = true;
+    let other = other.consumer(&subscription).await.unwrap();
+    // No task has run since.
+    let handed = consumer.receive(64, Duration::ZERO).await.unwrap();
+    let handed: BTreeSet<_> = handed.into_iter().map(|got| got.message_id).collect();
+    nothing(&consumer).await;
+    let there = other.receive(64, Duration::from_secs(5)).await.unwrap();
+    let there: BTreeSet<_> = there.into_iter().map(|got| got.message_id).collect();
+    assert!(!handed.is_empty() && !there.is_empty() && handed.is_disjoint(&there));
+    assert_eq!(handed.len() + there.len(), 40);
+    // Nor does it keep their keys.
+    other.close().await.unwrap();
+    let again = one(&consumer).await;
+    assert!(there.contains(&again.message_id));
 }

@@ -29,6 +29,9 @@ use crate::{
 /// The shortest pause before a failed handler is tried again.
 pub(super) const SHORTEST_RETRY: Duration = Duration::from_millis(10);
 
+/// How often it is looked for lost messages while nothing says that there are some.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// The lanes of one side: the fetching fills them, handlers' ends move them on.
 #[derive(Debug, Default)]
 pub(super) struct SharedLanes {
@@ -64,10 +67,10 @@ pub(super) struct Fetch<'a> {
     backend: &'a Arc<dyn BackendConsumer>,
     lanes: &'a SharedLanes,
     generation: u64,
-    /// The queues at the last look.
+    /// The queues at the last look for lost messages.
     assigned: Vec<QueueId>,
-    /// Handlers have messages of queues that are not assigned any more: those that fail go to the next member.
-    leaving: bool,
+    /// When the next one is due, whatever happens.
+    look: Instant,
     reports: Reports<'a>,
 }
 
@@ -90,7 +93,7 @@ impl<'a> Fetch<'a> {
             lanes,
             generation,
             assigned: backend.assigned(),
-            leaving: false,
+            look: Instant::now() + LOOK_EVERY,
             reports: Reports::new(shared, side),
         }
     }
@@ -102,12 +105,13 @@ impl<'a> Fetch<'a> {
         // from being fetched that they wait for.
         let most = self.shared.subscription.outstanding().max(1);
         loop {
+            self.let_lost_go().await;
             let mut places = tokio::select! {
                 biased;
                 places = self.shared.inbox.places(self.side) => places,
                 () = unwanted(wanted) => return,
+                () = tokio::time::sleep_until(self.look) => continue,
             };
-            self.let_lost_go().await;
             self.hand_out(&mut places).await;
             if places.len() == 0 {
                 continue;
@@ -148,35 +152,30 @@ impl<'a> Fetch<'a> {
 
     /// A queue that goes to another member is kept for it until all that came out of it has ended: what no handler has, ends here.
     async fn let_lost_go(&mut self) {
+        let now = Instant::now();
         let assigned = self.backend.assigned();
-        if assigned == self.assigned && !self.leaving {
+        let inbox = &self.shared.inbox;
+        if assigned == self.assigned && now < self.look && !inbox.has_refused(self.side) {
             return;
         }
-        let kept = |queue: &QueueId| assigned.binary_search(queue).is_ok();
-        let ready = self
-            .shared
-            .inbox
-            .purge_where(self.side, |claimed| !kept(&claimed.incoming.queue));
+        self.assigned = assigned;
+        self.look = now + LOOK_EVERY;
+        let ready = inbox.purge_where(self.side, |claimed| !claimed.may_be_handed_out());
         for claimed in ready {
             release(self.shared, &claimed.key).await;
             self.lanes.handled(self.generation, claimed.incoming.token);
             self.let_go(claimed.incoming.token);
         }
-        let lost = {
-            let mut lanes = self.lanes.lock();
-            let lost = lanes.take_lost(kept);
-            self.leaving = lanes.has_lost(kept);
-            lost
-        };
+        let is_lost = |token| !self.backend.may_hand_out(token);
+        let lost = self.lanes.lock().take_lost(is_lost);
         for token in lost {
             self.let_go(token);
         }
-        self.assigned = assigned;
     }
 
     fn let_go(&self, token: AckToken) {
         if let Err(error) = self.backend.let_go(token) {
-            tracing::debug!(side = %self.side, %error, "a delivery of a lost queue was not let go: it has ended before");
+            tracing::debug!(side = %self.side, %error, "a delivery of a lost queue has ended before");
         }
     }
 

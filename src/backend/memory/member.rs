@@ -356,6 +356,13 @@ impl Member {
         Some(state.end(token, index))
     }
 
+    /// Whether a delivery is outstanding here, and its queue not to go to another member.
+    pub(super) fn may_hand_out(&self, token: AckToken) -> bool {
+        let state = lock(&self.state);
+        let found = state.find(token);
+        found.is_some_and(|(index, _)| !state.cursors[index].leaving)
+    }
+
     /// Forgets an outstanding delivery of a queue that is leaving: whoever has the queue next gets it. `None` for any other token.
     pub(super) fn let_go(&self, token: AckToken) -> Option<Ended> {
         let mut guard = lock(&self.state);
