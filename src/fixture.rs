@@ -223,9 +223,14 @@ impl World {
         admin.backlog(TOPIC, GROUP, &settings).await.unwrap()
     }
 
+    /// A client of one side's cluster, past all faults.
+    pub(crate) fn client(&self, side: Side, id: &str) -> Arc<dyn Backend> {
+        self.clusters[side.index()].backend(id)
+    }
+
     /// Everything that a side has stored.
     pub(crate) async fn stored(&self, side: Side) -> Vec<Incoming> {
-        let backend = self.clusters[side.index()].backend("auditor");
+        let backend = self.client(side, "auditor");
         let consumer = backend
             .consumer(&Subscription::new(TOPIC, "audit"))
             .await
@@ -293,6 +298,29 @@ impl World {
         dedup: Arc<dyn DedupStore>,
         options: ConsumerOptions,
     ) -> Consumer {
+        let subscription = Subscription::new(TOPIC, GROUP);
+        self.consumer_of(pair, dedup, options, subscription)
+    }
+
+    /// One that fetches at most so many messages ahead.
+    pub(crate) fn narrow_consumer(&self, max_outstanding: usize) -> Consumer {
+        let mut subscription = Subscription::new(TOPIC, GROUP);
+        subscription.max_outstanding = Some(max_outstanding);
+        self.consumer_of(
+            self.pair(),
+            Arc::clone(&self.dedup) as _,
+            ConsumerOptions::default(),
+            subscription,
+        )
+    }
+
+    fn consumer_of(
+        &self,
+        pair: Arc<Pair>,
+        dedup: Arc<dyn DedupStore>,
+        options: ConsumerOptions,
+        subscription: Subscription,
+    ) -> Consumer {
         let number = self.clients.fetch_add(1, Ordering::SeqCst);
         Consumer::start(ConsumerParts {
             role: self.cell.add_consumer(GROUP.into()),
@@ -301,7 +329,7 @@ impl World {
             metrics: self.registry.topic(self.cell.topic()),
             dedup,
             owner: format!("owner-{number}").into(),
-            subscription: Subscription::new(TOPIC, GROUP),
+            subscription,
             options,
         })
     }

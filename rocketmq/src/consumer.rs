@@ -201,10 +201,18 @@ impl Consumer {
         give_back::nack(self.group.group(), &self.inbox, token, delay).await
     }
 
-    /// Ends a delivery without handling it, because its queue is to go to another member ([`ConsumerOptions::ordered`]): that one gets it.
+    /// Whether a message that was received may still be handled: the delivery is outstanding here, and its queue neither goes to another member nor has a lock that
+    /// is too old to be trusted. Once it is false for a delivery, it stays so. For messages that wait between [`Self::receive`] and their handler, as
+    /// apache/rocketmq `ConsumeMessageOrderlyService.java` looks at the lock before each of them.
+    #[must_use]
+    pub fn may_hand_out(&self, token: Token) -> bool {
+        self.inbox.may_hand_out(token)
+    }
+
+    /// Ends a delivery without handling it, because it [may not be handed out](Self::may_hand_out) any more: whoever has the queue next gets the message.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`] when the token is not outstanding here, or its queue is not about to go.
+    /// [`ErrorKind::Stale`] when the token is not outstanding here, or may be handed out.
     pub fn let_go(&self, token: Token) -> Result<()> {
         self.inbox.let_go(token)
     }

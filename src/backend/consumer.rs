@@ -24,7 +24,8 @@ pub struct Subscription {
     /// Each queue's messages in order, by one member at a time: the broker locks the queue for it, and it goes to another member only once what was
     /// handed out of it is acked. For backends with [`Capability::ordered`].
     pub ordered: bool,
-    /// Most messages fetched ahead and not yet acked; the fetch pauses above it. `None`: what the client is configured for, else
+    /// Most messages fetched ahead and not yet acked; the fetch pauses above it. A queue has its share of them, or 32 where that is more, so that one that does
+    /// not get on keeps no other from being read; [in order](Self::ordered) the shares are the only bound. `None`: what the client is configured for, else
     /// [`Self::MAX_OUTSTANDING`].
     pub max_outstanding: Option<usize>,
 }
@@ -154,11 +155,23 @@ pub trait BackendConsumer: fmt::Debug + Send + Sync {
     /// Given back or still outstanding.
     fn nack(&self, token: AckToken, delay: Duration) -> BoxFuture<'_, Result<()>>;
 
-    /// Gives up a delivery whose queue is not [assigned](Self::assigned) any more, without having handled it: whoever has the queue next gets it. A consumer that
-    /// [reads in order](Subscription::ordered) keeps such a queue from others until every delivery out of it is acked, nacked or let go.
+    /// Whether a message that this consumer [reads in order](Subscription::ordered) may still be given to the application: the delivery is outstanding here,
+    /// and nobody else has its queue, may have it by now, or waits for it. Asked just before: a message may have waited for long, in a process that stood
+    /// still.
+    ///
+    /// # Behavior
+    /// No call to the cluster. Once it is false for a delivery, it stays so: the delivery is to be [let go](Self::let_go), and the message comes again, here
+    /// or elsewhere.
+    fn may_hand_out(&self, token: AckToken) -> bool {
+        let _ = token;
+        true
+    }
+
+    /// Gives up a delivery that [may not be handed out](Self::may_hand_out) any more, without having handled it: whoever has the queue next gets it. A consumer
+    /// that [reads in order](Subscription::ordered) keeps such a queue from others until every delivery out of it is acked, nacked or let go.
     ///
     /// # Errors
-    /// `StaleDelivery` when the token is not outstanding here, or its queue is assigned; `Unsupported` without [`Capability::ordered`].
+    /// `StaleDelivery` when the token is not outstanding here, or may be handed out; `Unsupported` without [`Capability::ordered`].
     fn let_go(&self, token: AckToken) -> Result<()> {
         let _ = token;
         let why = "this backend cannot read in order";

@@ -1,4 +1,4 @@
-//! Which moves of ordering keys this consumer's group has passed: asked from the brokers, so that a control plane that is away holds nothing up.
+//! Which moves of ordering keys this consumer's group has passed: asked from the brokers, so that they are passed while the control plane is away.
 
 use std::{
     collections::BTreeSet,

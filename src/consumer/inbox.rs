@@ -26,6 +26,13 @@ pub(super) struct Claimed {
     pub(super) incoming: Incoming,
 }
 
+impl Claimed {
+    /// A message of an ordered topic may be another member's by now.
+    pub(super) fn may_be_handed_out(&self) -> bool {
+        self.lanes.is_none() || self.backend.may_hand_out(self.incoming.token)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Inbox {
     queues: Mutex<Queues>,
@@ -38,6 +45,8 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct Queues {
     ready: [VecDeque<Claimed>; 2],
+    /// Those that were not handed out when it was their turn: they wait for the next purge, and take no place.
+    refused: [Vec<Claimed>; 2],
     /// Whose turn it is.
     turn: usize,
 }
@@ -81,7 +90,7 @@ impl Inbox {
         self.arrived.notify_waiters();
     }
 
-    /// Up to `max` messages, one from each side in turn as long as both have some. Each goes through `hand_out` before [`Self::emptied`]
+    /// Up to `max` messages that may be handed out, one from each side in turn as long as both have some. Each goes through `hand_out` before [`Self::emptied`]
     /// can see that it is gone, so that a side that stops knows of it one way or the other.
     pub(super) fn take<T>(&self, max: usize, mut hand_out: impl FnMut(Claimed) -> T) -> Vec<T> {
         let mut queues = self.lock();
@@ -94,9 +103,13 @@ impl Inbox {
             else {
                 break;
             };
-            queues.turn = 1 - claimed.side.index();
-            self.space[claimed.side.index()].add_permits(1);
-            taken.push(hand_out(claimed));
+            let side = claimed.side.index();
+            queues.turn = 1 - side;
+            self.space[side].add_permits(1);
+            match claimed.may_be_handed_out() {
+                true => taken.push(hand_out(claimed)),
+                false => queues.refused[side].push(claimed),
+            }
         }
         drop(queues);
         self.taken.notify_waiters();
@@ -108,21 +121,27 @@ impl Inbox {
         self.purge_where(side, |_| true)
     }
 
-    /// Takes back those for which `purges` is true.
+    /// Whether there is something for the next purge already.
+    pub(super) fn has_refused(&self, side: Side) -> bool {
+        !self.lock().refused[side.index()].is_empty()
+    }
+
+    /// Takes back those for which `purges` is true, and what was refused.
     pub(super) fn purge_where(
         &self,
         side: Side,
         purges: impl Fn(&Claimed) -> bool,
     ) -> Vec<Claimed> {
         let mut queues = self.lock();
+        let refused = mem::take(&mut queues.refused[side.index()]);
         let ready = &mut queues.ready[side.index()];
-        let (purged, kept) = mem::take(ready).into_iter().partition(purges);
-        *ready = kept;
+        let (mut purged, kept): (Vec<_>, Vec<_>) = mem::take(ready).into_iter().partition(purges);
+        *ready = kept.into();
         drop(queues);
-        let purged: VecDeque<Claimed> = purged;
         self.space[side.index()].add_permits(purged.len());
         self.taken.notify_waiters();
-        purged.into()
+        purged.extend(refused);
+        purged
     }
 
     /// Waits until nothing of a side is left to hand out.

@@ -1,9 +1,6 @@
 //! What one side of an ordered topic has fetched, by what must stay in order.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    mem,
-};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
@@ -36,8 +33,10 @@ pub(super) struct Lanes {
     lanes: HashMap<Lane, VecDeque<Incoming>>,
     /// Lanes whose first message is to be tried now.
     ready: VecDeque<Lane>,
-    /// Lanes whose first message is to be tried later.
-    later: Vec<(Instant, Lane)>,
+    /// Lanes whose first message is to be tried later, by when.
+    later: BTreeMap<(Instant, u64), Lane>,
+    /// Keeps those apart that are due at the same time.
+    waits: u64,
     /// First messages that are with a handler, or about to be.
     out: HashMap<AckToken, Lane>,
     count: usize,
@@ -73,18 +72,12 @@ impl Lanes {
         }
     }
 
-    /// A lane to try now, with its first message.
+    /// A lane to try now, with its first message. All that can be tried have their turns, whether they waited for a time or for a handler.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Lane, Incoming)> {
-        if self.ready.is_empty() {
-            let mut later = mem::take(&mut self.later);
-            later.retain(|(due, lane)| {
-                let waits = *due > now;
-                if !waits {
-                    self.ready.push_back(lane.clone());
-                }
-                waits
-            });
-            self.later = later;
+        while let Some(first) = self.later.first_entry()
+            && first.key().0 <= now
+        {
+            self.ready.push_back(first.remove());
         }
         let lane = self.ready.pop_front()?;
         let first = self.lanes.get(&lane)?.front()?.clone();
@@ -96,12 +89,13 @@ impl Lanes {
         if !self.ready.is_empty() {
             return Some(now);
         }
-        self.later.iter().map(|(due, _)| *due).min()
+        self.later.keys().next().map(|(due, _)| *due)
     }
 
     /// The first message of a lane that [`next`](Self::next) gave is to be tried again at `due`.
     pub(super) fn wait(&mut self, lane: Lane, due: Instant) {
-        self.later.push((due, lane));
+        self.waits += 1;
+        self.later.insert((due, self.waits), lane);
     }
 
     /// The first message of a lane that [`next`](Self::next) gave is out.
@@ -137,7 +131,7 @@ impl Lanes {
         let first = self.lanes.get_mut(&lane).and_then(VecDeque::front_mut);
         if let Some(first) = first {
             first.attempt = first.attempt.saturating_add(1);
-            self.later.push((due, lane));
+            self.wait(lane, due);
         }
     }
 
@@ -148,38 +142,36 @@ impl Lanes {
         self.out.remove(&token)
     }
 
-    /// Whether a message lies in a queue for which `kept` is false.
-    pub(super) fn has_lost(&self, kept: impl Fn(&QueueId) -> bool) -> bool {
-        let mut messages = self.lanes.values().flatten();
-        messages.any(|incoming| !kept(&incoming.queue))
-    }
-
-    /// Takes out what is not out and lies in a queue for which `kept` is false.
-    pub(super) fn take_lost(&mut self, kept: impl Fn(&QueueId) -> bool) -> Vec<AckToken> {
+    /// Takes out what is not out and for which `is_lost` is true. Lanes that keep their first message keep their time.
+    pub(super) fn take_lost(&mut self, is_lost: impl Fn(AckToken) -> bool) -> Vec<AckToken> {
         let mut lost = Vec::new();
+        let mut changed = HashSet::new();
         let out = &self.out;
-        self.lanes.retain(|_, messages| {
+        self.lanes.retain(|lane, messages| {
+            let first = messages.front().map(|first| first.token);
             messages.retain(|incoming| {
-                let stays = kept(&incoming.queue) || out.contains_key(&incoming.token);
+                let token = incoming.token;
+                let stays = out.contains_key(&token) || !is_lost(token);
                 if !stays {
-                    lost.push(incoming.token);
+                    lost.push(token);
                 }
                 stays
             });
+            if messages.front().map(|first| first.token) != first {
+                changed.insert(lane.clone());
+            }
             !messages.is_empty()
         });
-        if lost.is_empty() {
+        self.count -= lost.len();
+        if changed.is_empty() {
             return lost;
         }
-        self.count -= lost.len();
-        // The first of a lane may be another one now.
-        self.later.clear();
-        self.ready.clear();
-        let idle = self.lanes.iter().filter(|(_, messages)| {
-            let first = messages.front();
-            first.is_some_and(|first| !self.out.contains_key(&first.token))
-        });
-        self.ready.extend(idle.map(|(lane, _)| lane.clone()));
+        self.later.retain(|_, lane| !changed.contains(lane));
+        self.ready.retain(|lane| !changed.contains(lane));
+        let left = changed
+            .into_iter()
+            .filter(|lane| self.lanes.contains_key(lane));
+        self.ready.extend(left);
         lost
     }
 }
@@ -258,6 +250,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn lane_whose_time_has_come_has_its_turn_among_those_that_are_always_ready() {
+        let due = Instant::now() + Duration::from_secs(1);
+        let mut lanes = Lanes::default();
+        lanes.push(incoming(0, Some("failed"), 0));
+        assert_eq!(all(&mut lanes, Instant::now()), [0]);
+        lanes.failed(0, AckToken(0), due);
+        for token in 1..=40 {
+            lanes.push(incoming(token, Some(["a", "b"][token as usize % 2]), 0));
+        }
+        let mut turns = 0;
+        loop {
+            let (lane, first) = lanes.next(due).unwrap();
+            if first.token == AckToken(0) {
+                break;
+            }
+            turns += 1;
+            lanes.hand_out(lane, first.token);
+            lanes.handled(0, first.token);
+        }
+        assert!(turns <= 2, "{turns}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn lost_queue_takes_with_it_what_no_handler_has() {
         let now = Instant::now();
         let mut lanes = Lanes::default();
@@ -266,10 +281,31 @@ mod tests {
         lanes.push(incoming(3, Some("b"), 1));
         let (lane, first) = lanes.next(now).unwrap();
         lanes.hand_out(lane, first.token);
-        assert_eq!(lanes.take_lost(|queue| queue.queue != 0), [AckToken(2)]);
+        assert_eq!(lanes.take_lost(|token| token.0 < 3), [AckToken(2)]);
         assert_eq!(all(&mut lanes, now), [3]);
         lanes.handled(0, AckToken(1));
         assert_eq!(lanes.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_queue_takes_no_other_message_out_of_its_time() {
+        let now = Instant::now();
+        let due = now + Duration::from_secs(1);
+        let mut lanes = Lanes::default();
+        lanes.push(incoming(1, Some("a"), 0));
+        lanes.push(incoming(3, Some("b"), 1));
+        lanes.push(incoming(4, Some("b"), 0));
+        assert_eq!(all(&mut lanes, now), [1, 3]);
+        lanes.failed(0, AckToken(1), due);
+        lanes.failed(0, AckToken(3), due);
+        lanes.push(incoming(5, Some("c"), 1));
+        let mut lost = lanes.take_lost(|token| token.0 == 3 || token.0 == 5);
+        lost.sort_by_key(|token| token.0);
+        assert_eq!(lost, [AckToken(3), AckToken(5)]);
+        // Another message is the first of its lane now: it has not failed.
+        assert_eq!(all(&mut lanes, now), [4]);
+        assert_eq!(lanes.next_due(now), Some(due));
+        assert_eq!(all(&mut lanes, due), [1]);
     }
 
     #[tokio::test(start_paused = true)]

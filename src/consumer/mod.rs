@@ -390,8 +390,15 @@ impl Shared {
 
     async fn give_back(&self, held: &outstanding::Held, delay: Duration) -> Result<()> {
         if let Some(generation) = held.lanes {
-            // In place: nothing overtakes it.
-            self.lanes[held.side.index()].failed(generation, held.token, delay);
+            let lanes = &self.lanes[held.side.index()];
+            if held.backend.may_hand_out(held.token) {
+                // In place: nothing overtakes it.
+                lanes.failed(generation, held.token, delay);
+            } else {
+                lanes.handled(generation, held.token);
+                // Whoever has its queue next gets it; that it has ended before is as good.
+                let _ = held.backend.let_go(held.token);
+            }
             return Ok(());
         }
         match held.backend.nack(held.token, delay).await {

@@ -1,11 +1,12 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::Consumer;
 use crate::{
     Delivery, IdempotencyKey, Message, Producer, Side,
+    backend::{Incoming, Subscription},
     dedup::{Claim, DedupStore},
     fixture::{GROUP, TOPIC, World, key_of, nothing, one, within},
-    stage::Stage,
+    stage::{Stage, bucket_of},
 };
 
 async fn send(producer: &Producer, key: &str, body: &str) -> Side {
@@ -21,6 +22,71 @@ async fn handle(consumer: &Consumer, expected: &str) {
     let delivery = one(consumer).await;
     assert_eq!(body(&delivery), expected);
     consumer.ack(&delivery).await.unwrap();
+}
+
+/// Ordering keys whose queues differ, one for each kind of bucket.
+async fn keys_of_two_queues(buckets: [fn(u16) -> bool; 2]) -> [String; 2] {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    for number in 0..40 {
+        send(&producer, &format!("k{number}"), "").await;
+    }
+    let stored = world.stored(Side::Source).await;
+    let key = |got: &Incoming| got.message.ordering_key.clone().unwrap();
+    let is = |got: &Incoming, wanted: fn(u16) -> bool| wanted(bucket_of(key(got).as_bytes()));
+    let first = stored.iter().find(|got| is(got, buckets[0])).unwrap();
+    let differs = |got: &&Incoming| is(got, buckets[1]) && got.queue != first.queue;
+    let second = stored.iter().find(differs).unwrap();
+    [key(first), key(second)]
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_that_does_not_get_on_keeps_no_other_queue_from_being_fetched() {
+    let [stuck, other] = keys_of_two_queues([|_| true; 2]).await;
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let (producer, consumer) = (world.producer(), world.narrow_consumer(40));
+    for number in 0..100 {
+        send(&producer, &stuck, &number.to_string()).await;
+    }
+    let first = one(&consumer).await;
+    nothing(&consumer).await;
+    for number in 0..100 {
+        let text = format!("other {number}");
+        send(&producer, &other, &text).await;
+        handle(&consumer, &text).await;
+    }
+    consumer.ack(&first).await.unwrap();
+    for number in 1..100 {
+        handle(&consumer, &number.to_string()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_messages_of_a_key_that_moved_there_and_back_keep_no_queue_from_its_barrier() {
+    let [moving, slow] =
+        keys_of_two_queues([|bucket| bucket < 5_000, |bucket| bucket >= 5_000]).await;
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let (producer, consumer) = (world.producer(), world.narrow_consumer(40));
+    for number in 0..200 {
+        send(&producer, &slow, &format!("slow {number}")).await;
+    }
+    let first = one(&consumer).await;
+    for (share, side) in [(5_000, Side::Target), (0, Side::Source)] {
+        world.freeze(share);
+        world.release(share).await;
+        for number in 0..100 {
+            assert_eq!(send(&producer, &moving, &number.to_string()).await, side);
+        }
+    }
+    // All that it has fetched by now waits for what it has not fetched yet.
+    nothing(&consumer).await;
+    consumer.ack(&first).await.unwrap();
+    for number in 1..200 {
+        handle(&consumer, &format!("slow {number}")).await;
+    }
+    for number in (0..100).chain(0..100) {
+        handle(&consumer, &number.to_string()).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,4 +308,63 @@ async fn message_that_fails_after_its_queue_was_promised_to_another_member_goes_
     }
     let there = within(5, new.receive(40, Duration::from_secs(2))).await;
     assert!(!there.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retried_message_is_not_taken_for_one_of_the_topics_own_queue_of_the_same_number() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let before = world.client(Side::Source, "before");
+    // The topic's retries get the number of its last queue, which is the first to be lost.
+    for number in 0..3 {
+        let topic = format!("other{number}");
+        before.admin().create_topic(&topic, 1).await.unwrap();
+        let other = Subscription::new(topic, GROUP);
+        before.consumer(&other).await.unwrap();
+    }
+    let unordered = Subscription::new(TOPIC, GROUP);
+    let reader = before.consumer(&unordered).await.unwrap();
+    send(&producer, "a", "retried").await;
+    let got = reader.receive(1, Duration::from_secs(1)).await.unwrap();
+    reader.nack(got[0].token, Duration::ZERO).await.unwrap();
+    reader.close().await.unwrap();
+    send(&producer, "a", "first").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let consumer = world.consumer();
+    let first = one(&consumer).await;
+    assert_eq!(body(&first), "first");
+    let other = world.consumer();
+    nothing(&other).await;
+    consumer.ack(&first).await.unwrap();
+    handle(&consumer, "retried").await;
+    assert_eq!(world.backlog(Side::Source).await.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_whose_queue_was_promised_to_another_member_is_not_handed_out_any_more() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let consumer = world.consumer();
+    consumer.ready(Duration::from_secs(5)).await.unwrap();
+    for number in 0..40 {
+        send(&producer, &format!("k{number}"), "1").await;
+    }
+    // All of them are claimed and wait for a receive.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let other = world.client(Side::Source, "other");
+    let mut subscription = Subscription::new(TOPIC, GROUP);
+    subscription.ordered = true;
+    let other = other.consumer(&subscription).await.unwrap();
+    // No task has run since.
+    let handed = consumer.receive(64, Duration::ZERO).await.unwrap();
+    let handed: BTreeSet<_> = handed.into_iter().map(|got| got.message_id).collect();
+    nothing(&consumer).await;
+    let there = other.receive(64, Duration::from_secs(5)).await.unwrap();
+    let there: BTreeSet<_> = there.into_iter().map(|got| got.message_id).collect();
+    assert!(!handed.is_empty() && !there.is_empty() && handed.is_disjoint(&there));
+    assert_eq!(handed.len() + there.len(), 40);
+    // Nor does it keep their keys.
+    other.close().await.unwrap();
+    let again = one(&consumer).await;
+    assert!(there.contains(&again.message_id));
 }

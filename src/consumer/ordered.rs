@@ -16,7 +16,7 @@ use super::{
     inbox::{Claimed, Places},
     lanes::{Lane, Lanes},
     reports::Reports,
-    side::{CLAIM_PAUSE, FETCH_WAIT, OPEN_PAUSE, Wanted, fetch, key_of, release, unwanted},
+    side::{CLAIM_PAUSE, FETCH_WAIT, OPEN_PAUSE, Wanted, key_of, release, unwanted},
 };
 use crate::{
     backend::{AckToken, BackendConsumer, Incoming},
@@ -28,6 +28,9 @@ use crate::{
 
 /// The shortest pause before a failed handler is tried again.
 pub(super) const SHORTEST_RETRY: Duration = Duration::from_millis(10);
+
+/// How often it is looked for lost messages while nothing says that there are some.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The lanes of one side: the fetching fills them, handlers' ends move them on.
 #[derive(Debug, Default)]
@@ -64,10 +67,10 @@ pub(super) struct Fetch<'a> {
     backend: &'a Arc<dyn BackendConsumer>,
     lanes: &'a SharedLanes,
     generation: u64,
-    /// The queues at the last look.
+    /// The queues at the last look for lost messages.
     assigned: Vec<QueueId>,
-    /// Handlers have messages of queues that are not assigned any more: those that fail go to the next member.
-    leaving: bool,
+    /// When the next one is due, whatever happens.
+    look: Instant,
     reports: Reports<'a>,
 }
 
@@ -90,7 +93,7 @@ impl<'a> Fetch<'a> {
             lanes,
             generation,
             assigned: backend.assigned(),
-            leaving: false,
+            look: Instant::now() + LOOK_EVERY,
             reports: Reports::new(shared, side),
         }
     }
@@ -98,31 +101,30 @@ impl<'a> Fetch<'a> {
     /// Ends when the side is not wanted any more, and only between messages.
     pub(super) async fn run(&mut self, wanted: &mut watch::Receiver<Wanted>) {
         let mut pause = OPEN_PAUSE.0;
+        // The backend bounds what is fetched and not acked, for each queue by itself: a bound over all of them would let messages that wait here keep those
+        // from being fetched that they wait for.
+        let most = self.shared.subscription.outstanding().max(1);
         loop {
+            self.let_lost_go().await;
             let mut places = tokio::select! {
                 biased;
                 places = self.shared.inbox.places(self.side) => places,
                 () = unwanted(wanted) => return,
+                () = tokio::time::sleep_until(self.look) => continue,
             };
-            self.let_lost_go().await;
             self.hand_out(&mut places).await;
             if places.len() == 0 {
                 continue;
             }
-            let (room, due) = {
-                let lanes = self.lanes.lock();
-                let most = self.shared.subscription.outstanding();
-                let due = lanes.next_due(Instant::now());
-                (most.saturating_sub(lanes.len()), due)
-            };
+            let now = Instant::now();
+            let due = self.lanes.lock().next_due(now);
             let wait = due.map_or(FETCH_WAIT, |due| {
-                due.saturating_duration_since(Instant::now())
-                    .min(FETCH_WAIT)
+                due.saturating_duration_since(now).min(FETCH_WAIT)
             });
             let fetched = tokio::select! {
                 biased;
                 () = self.lanes.changed.notified() => continue,
-                fetched = fetch(&**self.backend, room, wait) => fetched,
+                fetched = self.backend.receive(most, wait) => fetched,
                 () = unwanted(wanted) => return,
             };
             self.reports.look_for_unreadable(&**self.backend);
@@ -150,35 +152,30 @@ impl<'a> Fetch<'a> {
 
     /// A queue that goes to another member is kept for it until all that came out of it has ended: what no handler has, ends here.
     async fn let_lost_go(&mut self) {
+        let now = Instant::now();
         let assigned = self.backend.assigned();
-        if assigned == self.assigned && !self.leaving {
+        let inbox = &self.shared.inbox;
+        if assigned == self.assigned && now < self.look && !inbox.has_refused(self.side) {
             return;
         }
-        let kept = |queue: &QueueId| assigned.binary_search(queue).is_ok();
-        let ready = self
-            .shared
-            .inbox
-            .purge_where(self.side, |claimed| !kept(&claimed.incoming.queue));
+        self.assigned = assigned;
+        self.look = now + LOOK_EVERY;
+        let ready = inbox.purge_where(self.side, |claimed| !claimed.may_be_handed_out());
         for claimed in ready {
             release(self.shared, &claimed.key).await;
             self.lanes.handled(self.generation, claimed.incoming.token);
             self.let_go(claimed.incoming.token);
         }
-        let lost = {
-            let mut lanes = self.lanes.lock();
-            let lost = lanes.take_lost(kept);
-            self.leaving = lanes.has_lost(kept);
-            lost
-        };
+        let is_lost = |token| !self.backend.may_hand_out(token);
+        let lost = self.lanes.lock().take_lost(is_lost);
         for token in lost {
             self.let_go(token);
         }
-        self.assigned = assigned;
     }
 
     fn let_go(&self, token: AckToken) {
         if let Err(error) = self.backend.let_go(token) {
-            tracing::debug!(side = %self.side, %error, "a delivery of a lost queue was not let go: it has ended before");
+            tracing::debug!(side = %self.side, %error, "a delivery of a lost queue has ended before");
         }
     }
 

@@ -112,6 +112,7 @@ everywhere! {
     ordered: queues_are_handed_out_in_the_order_of_their_offsets,
         a_queue_is_handed_over_once_what_was_handed_out_is_acked,
         members_that_come_and_go_handle_each_queue_in_order,
+        what_was_let_go_comes_again_in_order_when_its_queue_stays_after_all,
         a_closed_member_leaves_its_queues_to_the_others_at_once,
         an_ordered_message_that_is_given_up_is_the_groups_again,
         committed_offsets_tell_what_was_acked;
@@ -153,6 +154,7 @@ embedded_only! {
         unmanaged_messages_have_their_id_as_key,
         topics_are_made_by_a_send_only_where_that_is_allowed;
     receive: two_tasks_share_one_consumer,
+        a_queue_that_does_not_get_on_keeps_no_other_from_being_read,
         all_tasks_that_wait_are_woken_when_a_seal_ends;
     ack: acks_are_committed_after_the_interval_and_forgotten_by_a_crash;
     nack: delays_are_rounded_up_to_a_level,

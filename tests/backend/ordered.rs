@@ -191,6 +191,46 @@ pub(crate) async fn a_closed_member_leaves_its_queues_to_the_others_at_once(clus
     cluster.drained(&topic, &group, &settings).await;
 }
 
+pub(crate) async fn what_was_let_go_comes_again_in_order_when_its_queue_stays_after_all(
+    cluster: Cluster,
+) {
+    if !cluster.capability.ordered {
+        return;
+    }
+    let (topic, settings) = cluster.topic(2).await;
+    let group = unique("group");
+    send_numbers(&cluster.producer(&topic).await, 8).await;
+    let first = cluster.subscribe(&ordered(&topic, &group)).await;
+    let held = receive(&first, 8).await;
+    let second = cluster.subscribe(&ordered(&topic, &group)).await;
+    eventually("the first member has given one queue up", async || {
+        (first.assigned().len() == 1).then_some(())
+    })
+    .await;
+    let kept = first.assigned().remove(0);
+    let (stays, goes): (Vec<_>, Vec<_>) = held.iter().partition(|got| got.queue == kept);
+    let error = first.let_go(stays[0].token).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StaleDelivery);
+    for got in &goes[1..] {
+        first.let_go(got.token).unwrap();
+    }
+    second.close().await.unwrap();
+    // The handler of its first message has not ended.
+    receive_nothing(&first).await;
+    first.ack(goes[0].token).await.unwrap();
+    let again = receive(&first, 3).await;
+    assert_eq!(offsets(&again), offsets(goes[1..].iter().copied()));
+    ack_all(&first, &again).await;
+    for got in stays {
+        first.ack(got.token).await.unwrap();
+    }
+    cluster.drained(&topic, &group, &settings).await;
+}
+
+fn offsets<'a>(all: impl IntoIterator<Item = &'a Incoming>) -> Vec<u64> {
+    all.into_iter().map(|got| got.offset).collect()
+}
+
 pub(crate) async fn an_ordered_message_that_is_given_up_is_the_groups_again(cluster: Cluster) {
     if !cluster.capability.ordered {
         return;

@@ -108,6 +108,39 @@ pub(crate) async fn an_ack_lets_a_receive_go_on_that_waits_at_the_limit(cluster:
     );
 }
 
+#[cfg(feature = "memory")]
+pub(crate) async fn a_queue_that_does_not_get_on_keeps_no_other_from_being_read() {
+    for ordered in [false, true] {
+        let cluster = embedded();
+        let (topic, _) = cluster.topic(2).await;
+        let producer = cluster.producer(&topic).await;
+        let mut subscription = Subscription::new(topic.as_str(), "group");
+        subscription.max_outstanding = Some(100);
+        subscription.ordered = ordered;
+        let consumer = cluster.subscribe(&subscription).await;
+        let send_to = async |lane: u64, count: usize| {
+            for _ in 0..count {
+                send(&producer, &Message::new("a"), lane).await.unwrap();
+            }
+        };
+        send_to(0, 200).await;
+        let stuck = receive(&consumer, 50).await;
+        receive_nothing(&consumer).await;
+        for _ in 0..200 {
+            send_to(1, 1).await;
+            let other = receive(&consumer, 1).await;
+            assert_ne!(other[0].queue, stuck[0].queue);
+            ack_all(&consumer, &other).await;
+        }
+        ack_all(&consumer, &stuck).await;
+        send_to(1, 50).await;
+        // Both have some: none gives all.
+        let both = receive(&consumer, 20).await;
+        let of_the_first = both.iter().filter(|got| got.queue == stuck[0].queue);
+        assert!((5..=15).contains(&of_the_first.count()));
+    }
+}
+
 pub(crate) async fn tags_filter_and_the_offset_passes_the_rest(cluster: Cluster) {
     if !cluster.capability.tags {
         return;

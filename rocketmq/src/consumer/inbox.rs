@@ -248,9 +248,16 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Whether the queue of an outstanding delivery is this member's still, for certain.
+    pub(super) fn may_hand_out(&self, token: Token) -> bool {
+        let held = self.outstanding(token);
+        held.is_ok_and(|held| !held.queue.is_ending() && held.queue.may_hand_out(Instant::now()))
+    }
+
     /// Ends a delivery that nobody here is going to handle: whoever has its queue next gets it.
     pub(super) fn let_go(&self, token: Token) -> Result<()> {
-        if !self.outstanding(token)?.queue.is_leaving() {
+        let queue = self.outstanding(token)?.queue;
+        if self.may_hand_out(token) {
             return Err(Error::new(
                 ErrorKind::Stale,
                 "the queue of the delivery is this member's: it is to be acked or given back",
@@ -258,6 +265,10 @@ impl Inbox {
         }
         self.remove(token);
         self.signals.acked.notify_one();
+        if !queue.may_hand_out(Instant::now()) {
+            // It begins anew, once it is locked again.
+            self.signals.lost.notify_one();
+        }
         Ok(())
     }
 
@@ -358,6 +369,8 @@ fn stale() -> Error {
     )
 }
 
+#[cfg(test)]
+mod hand_out_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -314,6 +314,10 @@ impl<L: Layer> BackendConsumer for Layered<L, dyn BackendConsumer> {
         self.layer.nack(&self.inner, token, delay)
     }
 
+    fn may_hand_out(&self, token: AckToken) -> bool {
+        self.inner.may_hand_out(token)
+    }
+
     /// No call to the cluster.
     fn let_go(&self, token: AckToken) -> Result<()> {
         self.inner.let_go(token)

@@ -174,6 +174,10 @@ impl BackendConsumer for MemoryConsumer {
         Box::pin(async move { self.end(token, "nack", |record| self.give_back(record, delay)) })
     }
 
+    fn may_hand_out(&self, token: AckToken) -> bool {
+        self.member.may_hand_out(token)
+    }
+
     fn let_go(&self, token: AckToken) -> Result<()> {
         self.ended(self.member.let_go(token), "let go")
     }

@@ -88,6 +88,8 @@ pub(super) struct Cursor {
     pub(super) committed: Arc<CommittedOffset>,
     /// Goes to another member once what was handed out has ended; nothing more is handed out.
     pub(super) leaving: bool,
+    /// How many deliveries of it have not ended.
+    pub(super) outstanding: usize,
     base: u64,
     done: VecDeque<bool>,
 }
@@ -104,9 +106,15 @@ impl Cursor {
             queue,
             committed,
             leaving: false,
+            outstanding: 0,
             base: start,
             done: VecDeque::new(),
         }
+    }
+
+    /// Whether it is one of the topic's own queues, to be read here.
+    pub(super) fn is_assigned(&self) -> bool {
+        !self.key.retry && !self.leaving
     }
 
     /// The next offset to hand out.

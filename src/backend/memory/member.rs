@@ -18,6 +18,8 @@ use crate::backend::{AckToken, Subscription};
 
 /// How far a member reads ahead of its first message that is not done (RocketMQ `consumeConcurrentlyMaxSpan`).
 const MAX_SPAN: usize = 2000;
+/// A queue's share of what may be outstanding is no less, however many queues there are.
+const LEAST_SHARE: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -45,12 +47,26 @@ struct MemberState {
 }
 
 impl MemberState {
-    fn end(&mut self, token: AckToken, key: CursorKey, leaving: bool) -> Ended {
+    /// The place of an outstanding delivery's cursor, and its offset there.
+    fn find(&self, token: AckToken) -> Option<(usize, u64)> {
+        let (key, offset) = *self.outstanding.get(&token.0)?;
+        let found = self.cursors.binary_search_by_key(&key, |cursor| cursor.key);
+        Some((found.ok()?, offset))
+    }
+
+    fn end(&mut self, token: AckToken, index: usize) -> Ended {
         self.outstanding.remove(&token.0);
-        let busy = self.outstanding.values().any(|(other, _)| *other == key);
+        let cursor = &mut self.cursors[index];
+        cursor.outstanding -= 1;
         Ended {
-            frees_queue: leaving && !busy,
+            frees_queue: cursor.leaving && cursor.outstanding == 0,
         }
+    }
+
+    /// How much one queue may have outstanding, so that what waits there keeps no other queue from being read.
+    fn share(&self, max_outstanding: usize) -> usize {
+        let own = self.cursors.iter().filter(|cursor| cursor.is_assigned());
+        LEAST_SHARE.max(max_outstanding / own.count().max(1))
     }
 }
 
@@ -127,8 +143,7 @@ impl Member {
     /// The numbers of the topic's queues that it reads.
     pub(super) fn assigned(&self) -> Vec<u32> {
         let state = lock(&self.state);
-        let ours = |cursor: &&Cursor| !cursor.key.retry && !cursor.leaving;
-        let cursors = state.cursors.iter().filter(ours);
+        let cursors = state.cursors.iter().filter(|cursor| cursor.is_assigned());
         cursors.map(|cursor| cursor.key.queue).collect()
     }
 
@@ -144,18 +159,16 @@ impl Member {
     }
 
     /// Takes away the queues for which `stays` is false. What they had handed out is stale from now on; a member that reads in order keeps such a queue
-    /// until it has ended.
+    /// until it has ended. A queue that is kept so and stays after all is taken away as well, to be given again: what was let go of it comes again then.
     pub(super) fn revoke(&self, stays: impl Fn(&Cursor) -> bool) {
-        let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        let ordered = self.ordered;
-        let busy: BTreeSet<_> = state.outstanding.values().map(|(key, _)| *key).collect();
         let keeps = |cursor: &mut Cursor| {
-            let stays = stays(cursor);
-            cursor.leaving = !stays && ordered && !cursor.key.retry && busy.contains(&cursor.key);
-            stays || cursor.leaving
+            if !cursor.leaving && stays(cursor) {
+                return true;
+            }
+            cursor.leaving = self.ordered && !cursor.key.retry && cursor.outstanding > 0;
+            cursor.leaving
         };
-        self.drop_queues(state, keeps, Leave::Close);
+        self.drop_queues(&mut lock(&self.state), keeps, Leave::Close);
     }
 
     /// Takes away all queues at once.
@@ -217,9 +230,8 @@ impl Member {
         }
     }
 
-    /// Hands out at most `max` messages.
+    /// Hands out at most `max` messages, a part from each queue in turn.
     pub(super) fn take(&self, max: usize, config: &MemoryConfig) -> Look {
-        let now = Instant::now();
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         let mut look = Look {
@@ -231,60 +243,91 @@ impl Member {
             self.wake();
             return look;
         }
-        let mut records = Vec::new();
+        let share = state.share(self.max_outstanding);
         let turns = state.cursors.len();
-        for turn in 0..turns {
-            let index = (state.turn + turn) % turns;
-            let cursor = &mut state.cursors[index];
-            if cursor.leaving {
-                continue;
-            }
-            loop {
-                let room = self
-                    .max_outstanding
-                    .saturating_sub(state.outstanding.len())
-                    .min(max - look.taken.len())
-                    .min(
-                        MAX_SPAN
-                            .max(self.max_outstanding)
-                            .saturating_sub(cursor.span()),
-                    );
-                if room == 0 {
-                    break;
-                }
-                let due = cursor.queue.read(cursor.next(), room, now, &mut records);
-                if records.is_empty() {
-                    look.next_due = look.next_due.into_iter().chain(due).min();
-                    break;
-                }
-                for record in records.drain(..) {
-                    let offset = cursor.hand_out();
-                    if !cursor.key.retry && !self.wants(&record) {
-                        if let Some(end) = cursor.finish(offset) {
-                            cursor.committed.stage(end, now, config.commit_interval);
-                        }
-                        continue;
-                    }
-                    // Other members' tokens differ in the upper half.
-                    let token = self.number << 40 | state.tokens;
-                    state.tokens += 1;
-                    state.outstanding.insert(token, (cursor.key, offset));
-                    look.taken.push(Taken {
-                        record,
-                        queue: cursor.key.queue,
-                        offset,
-                        token: AckToken(token),
-                    });
-                }
-            }
-            if look.taken.len() == max {
-                state.turn = index + 1;
-                // There may be more, and one permit has woken one task only.
-                self.wake();
-                break;
+        let part = max.div_ceil(turns.max(1));
+        let mut without = 0;
+        while without < turns && look.taken.len() < max {
+            let index = state.turn % turns;
+            state.turn = index + 1;
+            let part = part.min(max - look.taken.len());
+            let before = look.taken.len();
+            self.take_of(state, index, part, share, config, &mut look);
+            match look.taken.len() > before {
+                true => without = 0,
+                false => without += 1,
             }
         }
+        if look.taken.len() == max {
+            // There may be more, and one permit has woken one task only.
+            self.wake();
+        }
         look
+    }
+
+    /// Hands out at most `max` messages of one queue.
+    fn take_of(
+        &self,
+        state: &mut MemberState,
+        index: usize,
+        max: usize,
+        share: usize,
+        config: &MemoryConfig,
+        look: &mut Look,
+    ) {
+        let MemberState {
+            cursors,
+            outstanding,
+            tokens,
+            ..
+        } = state;
+        let now = Instant::now();
+        let cursor = &mut cursors[index];
+        let end = look.taken.len() + max;
+        let mut records = Vec::new();
+        while !cursor.leaving {
+            let room = self.room(outstanding.len(), cursor, share);
+            let room = room.min(end - look.taken.len());
+            if room == 0 {
+                return;
+            }
+            let due = cursor.queue.read(cursor.next(), room, now, &mut records);
+            if records.is_empty() {
+                look.next_due = look.next_due.into_iter().chain(due).min();
+                return;
+            }
+            for record in records.drain(..) {
+                let offset = cursor.hand_out();
+                if !cursor.key.retry && !self.wants(&record) {
+                    if let Some(end) = cursor.finish(offset) {
+                        cursor.committed.stage(end, now, config.commit_interval);
+                    }
+                    continue;
+                }
+                // Other members' tokens differ in the upper half.
+                let token = self.number << 40 | *tokens;
+                *tokens += 1;
+                outstanding.insert(token, (cursor.key, offset));
+                cursor.outstanding += 1;
+                look.taken.push(Taken {
+                    record,
+                    queue: cursor.key.queue,
+                    offset,
+                    token: AckToken(token),
+                });
+            }
+        }
+    }
+
+    /// How many more messages of a queue can be handed out. In order, only what waits in the queue itself counts: a message may wait for one of another
+    /// queue.
+    fn room(&self, outstanding: usize, cursor: &Cursor, share: usize) -> usize {
+        let all = match self.ordered {
+            true => usize::MAX,
+            false => self.max_outstanding.saturating_sub(outstanding),
+        };
+        all.min(share.saturating_sub(cursor.outstanding))
+            .min(MAX_SPAN.max(share).saturating_sub(cursor.span()))
     }
 
     /// Ends an outstanding delivery; `before` runs first, under the lock, so that no rebalance comes in between. `None` when the token
@@ -297,37 +340,35 @@ impl Member {
     ) -> Option<Ended> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        let (key, offset) = *state.outstanding.get(&token.0)?;
-        let was_full = state.outstanding.len() >= self.max_outstanding;
-        let index = state
-            .cursors
-            .binary_search_by_key(&key, |cursor| cursor.key)
-            .ok()?;
+        let (index, offset) = state.find(token)?;
+        let share = state.share(self.max_outstanding);
         let cursor = &mut state.cursors[index];
-        let was_wide = cursor.span() >= MAX_SPAN;
+        let was_full = self.room(state.outstanding.len(), cursor, share) == 0;
         before(&cursor.queue.get(offset)?);
         if let Some(end) = cursor.finish(offset) {
             cursor
                 .committed
                 .stage(end, Instant::now(), config.commit_interval);
         }
-        let leaving = cursor.leaving;
-        if was_full || was_wide {
+        if was_full {
             self.wake();
         }
-        Some(state.end(token, key, leaving))
+        Some(state.end(token, index))
+    }
+
+    /// Whether a delivery is outstanding here, and its queue not to go to another member.
+    pub(super) fn may_hand_out(&self, token: AckToken) -> bool {
+        let state = lock(&self.state);
+        let found = state.find(token);
+        found.is_some_and(|(index, _)| !state.cursors[index].leaving)
     }
 
     /// Forgets an outstanding delivery of a queue that is leaving: whoever has the queue next gets it. `None` for any other token.
     pub(super) fn let_go(&self, token: AckToken) -> Option<Ended> {
         let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        let (key, _) = *state.outstanding.get(&token.0)?;
-        let leaving = |cursor: &Cursor| cursor.key == key && cursor.leaving;
-        if !state.cursors.iter().any(leaving) {
-            return None;
-        }
-        Some(state.end(token, key, true))
+        let (index, _) = guard.find(token)?;
+        let leaving = guard.cursors[index].leaving;
+        leaving.then(|| guard.end(token, index))
     }
 
     fn wants(&self, record: &Record) -> bool {

@@ -64,6 +64,10 @@ impl BackendConsumer for RocketmqConsumer {
         })
     }
 
+    fn may_hand_out(&self, token: AckToken) -> bool {
+        self.consumer.may_hand_out(Token(token.0))
+    }
+
     fn let_go(&self, token: AckToken) -> Result<()> {
         let let_go = self.consumer.let_go(Token(token.0));
         let_go.map_err(|error| convert("let go", ErrorKind::Unexpected, error))
