@@ -12,6 +12,7 @@ use tokio::{task::AbortHandle, time::Instant};
 use crate::{
     codes::{request, response},
     connection::{Connection, Listener, expect_success},
+    consumer::reset,
     credentials::CredentialsSource,
     error::{Error, ErrorKind, Result},
     frame::{Command, DEFAULT_MAX_FRAME_BYTES, Request},
@@ -424,6 +425,22 @@ async fn refresh_routes(inner: Weak<Inner>, every: Duration) {
     }
 }
 
+/// Administrators read it: brokers pass it on (`AdminBrokerProcessor.callConsumer`).
+fn not_supported(code: i32) -> &'static str {
+    match code {
+        request::GET_CONSUMER_RUNNING_INFO => {
+            "this client (crossfade-rocketmq) does not tell its running info (GET_CONSUMER_RUNNING_INFO, 307): not supported"
+        }
+        request::CONSUME_MESSAGE_DIRECTLY => {
+            "this client (crossfade-rocketmq) does not handle a single message on demand (CONSUME_MESSAGE_DIRECTLY, 309): not supported"
+        }
+        request::GET_CONSUMER_STATUS_FROM_CLIENT => {
+            "this client (crossfade-rocketmq) does not tell its offsets (GET_CONSUMER_STATUS_FROM_CLIENT, 221): not supported; the brokers know what is committed"
+        }
+        _ => "this client (crossfade-rocketmq) does not support the request",
+    }
+}
+
 /// Answers what brokers ask of clients.
 struct Inbound(Arc<Registry>);
 
@@ -442,12 +459,19 @@ impl Listener for Inbound {
                 }
                 (response::SUCCESS, "")
             }
+            request::RESET_CONSUMER_CLIENT_OFFSET => match reset::ask(&self.0, command) {
+                Ok(()) => (response::SUCCESS, ""),
+                Err(error) => {
+                    tracing::warn!(%address, %error, "offsets are not reset");
+                    (
+                        response::SYSTEM_ERROR,
+                        "the reset of offsets is not readable",
+                    )
+                }
+            },
             code => {
                 tracing::debug!(%address, code, "request of a broker's own not supported");
-                (
-                    response::REQUEST_CODE_NOT_SUPPORTED,
-                    "this client does not support the request",
-                )
+                (response::REQUEST_CODE_NOT_SUPPORTED, not_supported(code))
             }
         }
     }

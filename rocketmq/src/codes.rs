@@ -47,6 +47,7 @@ pub mod request {
     pub const DELETE_TOPIC_IN_NAMESRV: i32 = 216;
     pub const RESET_CONSUMER_CLIENT_OFFSET: i32 = 220;
     pub const GET_CONSUMER_STATUS_FROM_CLIENT: i32 = 221;
+    pub const INVOKE_BROKER_TO_RESET_OFFSET: i32 = 222;
     pub const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
     pub const GET_SYSTEM_TOPIC_LIST_FROM_BROKER: i32 = 305;
     pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;
@@ -208,6 +209,7 @@ pub(crate) fn right(request_code: i32) -> &'static str {
         request::UPDATE_AND_CREATE_TOPIC | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
             "admin = true on 4.9, CREATE and UPDATE on it on 5.x"
         }
+        request::INVOKE_BROKER_TO_RESET_OFFSET => "on 5.x UPDATE on the topic and on the group",
         request::DELETE_TOPIC_IN_BROKER | request::DELETE_SUBSCRIPTIONGROUP => {
             "admin = true on 4.9, DELETE on it on 5.x"
         }

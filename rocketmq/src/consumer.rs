@@ -12,6 +12,7 @@ mod lock;
 mod offset;
 mod pull;
 mod rebalance;
+pub(crate) mod reset;
 mod source;
 mod start;
 mod window;

@@ -131,6 +131,18 @@ impl Fields {
                 )
             })
     }
+
+    /// An offset: what is more than Java's long has, no broker understands when it is asked for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`] when it is missing, no number, negative, or more than that.
+    pub fn offset(&self, name: &str) -> Result<u64> {
+        let offset: i64 = self.number(name)?;
+        u64::try_from(offset).map_err(|_| {
+            let why = format!("the response's field `{name}` should be an offset and is {offset}");
+            Error::new(ErrorKind::Protocol, why)
+        })
+    }
 }
 
 /// Takes one whole frame from the front of `buffer`; `None` while it is not all there.

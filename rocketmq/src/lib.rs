@@ -21,6 +21,7 @@ mod error;
 mod heartbeat;
 mod name_server;
 mod namespace;
+mod offset_table;
 mod pool;
 mod producer;
 mod signing;

@@ -28,7 +28,7 @@ const SHORT: Duration = Duration::from_secs(1);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_masters() {
     if !rehearsals() {
-        println!("a rehearsal: CROSSFADE_TEST_REHEARSALS=1 runs it");
+        println!("rehearsal: several_masters: CROSSFADE_TEST_REHEARSALS=1 runs it");
         return;
     }
     let Some(own) = Own::up().await else {

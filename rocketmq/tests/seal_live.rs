@@ -349,7 +349,9 @@ async fn late_commit_lands_behind_the_seal_and_is_seen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_back_reaches_its_producer_after_the_side_was_sealed() {
     if !rehearsals() {
-        println!("a rehearsal: CROSSFADE_TEST_REHEARSALS=1 runs it");
+        println!(
+            "rehearsal: check_back_reaches_its_producer_after_the_side_was_sealed: CROSSFADE_TEST_REHEARSALS=1 runs it"
+        );
         return;
     }
     let all = clusters("check_back_reaches_its_producer_after_the_side_was_sealed").await;

@@ -1,13 +1,6 @@
 //! Executions of a whole connection: a client's requests, and a peer that answers as it likes.
 
-use std::{
-    io, panic,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{io, panic, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use crossfade_rocketmq::{Client, ClientOptions, Request, codes::request, frame};
@@ -15,12 +8,11 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRand
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::{JoinSet, yield_now},
     time::timeout,
 };
 
-use crate::{draw, frames::Frame, memory, run::Report};
+use crate::{draw, frames::Frame, run::Report, together};
 
 /// Connections at a time.
 pub const TOGETHER: usize = 32;
@@ -70,62 +62,7 @@ const WAYS: [Way; 10] = [
 /// Executions `from..from + count`, [`TOGETHER`] at a time. Must not run twice at a time: it counts the process's panics.
 #[must_use]
 pub fn run(seed: u64, from: u64, count: u64) -> Report {
-    let panics = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&panics);
-    let earlier = panic::take_hook();
-    // Those of the client's own tasks are seen nowhere else.
-    panic::set_hook(Box::new(move |_| {
-        counted.fetch_add(1, Ordering::SeqCst);
-    }));
-    let begun = Instant::now();
-    let (peak, mut report) = memory::peak_of(|| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build();
-        match runtime {
-            Ok(runtime) => runtime.block_on(executions(seed, from, count)),
-            Err(error) => panic!("no runtime: {error}"),
-        }
-    });
-    panic::set_hook(earlier);
-    report.took = begun.elapsed();
-    report.peak_bytes = peak;
-    report.peak_execution = from + report.executions.saturating_sub(1);
-    report.panics = panics.load(Ordering::SeqCst);
-    report
-}
-
-async fn executions(seed: u64, from: u64, count: u64) -> Report {
-    let mut report = Report::new("connection");
-    let places = Arc::new(Semaphore::new(TOGETHER));
-    let mut running = JoinSet::new();
-    for execution in from..from.saturating_add(count) {
-        let place = Arc::clone(&places).acquire_owned().await;
-        running.spawn(async move {
-            let _place = place;
-            let one = tokio::spawn(execute(draw::of(seed, execution)));
-            (execution, one.await)
-        });
-        while let Some(ended) = running.try_join_next() {
-            end(&mut report, ended);
-        }
-    }
-    while let Some(ended) = running.join_next().await {
-        end(&mut report, ended);
-    }
-    report
-}
-
-type Ended = Result<(u64, Result<(), tokio::task::JoinError>), tokio::task::JoinError>;
-
-fn end(report: &mut Report, ended: Ended) {
-    report.executions += 1;
-    if let Ok((execution, Err(failed))) = ended
-        && let Ok(panic) = failed.try_into_panic()
-    {
-        report.fail(execution, &*panic);
-    }
+    together::run("connection", (seed, from, count), TOGETHER, execute)
 }
 
 /// One connection. Panics when a call does not end, when an answer goes to a request that is not its own, or when one that came is lost.

@@ -4,17 +4,17 @@
 use std::{panic, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use crossfade_rocketmq_fuzz::{connection, memory::Counting, run};
+use crossfade_rocketmq_fuzz::{clients, connection, memory::Counting, run};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Gives the decoder and the connections of crossfade-rocketmq bytes that no honest broker would send. Prints one JSON object for each target; exit 0 only
+/// Gives the decoder, the connections and the producers and consumers of crossfade-rocketmq what no honest broker would send. Prints one JSON object for each target; exit 0 only
 /// when nothing panicked, everything that was whole was read as it was written, and memory stayed within its bounds.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Executions of each target; of connections a hundredth of it.
+    /// Executions of each target; of connections a hundredth of it, of clients a thousandth.
     #[arg(long, default_value_t = 100_000)]
     executions: u64,
     /// Everything is drawn from it.
@@ -32,6 +32,7 @@ struct Args {
 enum Target {
     Decoder,
     Connection,
+    Clients,
 }
 
 fn main() -> ExitCode {
@@ -39,15 +40,17 @@ fn main() -> ExitCode {
     // Failures are in the report.
     panic::set_hook(Box::new(|_| {}));
     let mut reports = Vec::new();
-    if args.target != Some(Target::Connection) {
-        reports.push(run::decoder(args.seed, args.from, args.executions));
-    }
-    if args.target != Some(Target::Decoder) {
-        let few = match args.target {
-            None => args.executions.div_ceil(100),
-            Some(_) => args.executions,
+    for target in [Target::Decoder, Target::Connection, Target::Clients] {
+        if args.target.is_some_and(|only| only != target) {
+            continue;
+        }
+        let (run, part): (fn(u64, u64, u64) -> run::Report, _) = match target {
+            Target::Decoder => (run::decoder, 1),
+            Target::Connection => (connection::run, 100),
+            Target::Clients => (clients::run, 1_000),
         };
-        reports.push(connection::run(args.seed, args.from, few));
+        let part = if args.target.is_some() { 1 } else { part };
+        reports.push(run(args.seed, args.from, args.executions.div_ceil(part)));
     }
     for report in &reports {
         println!("{}", report.json());

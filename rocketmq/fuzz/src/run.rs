@@ -13,7 +13,7 @@ use crate::{decoder, draw, memory};
 /// What came of many executions.
 #[derive(Debug)]
 pub struct Report {
-    /// What was run: `decoder` or `connection`.
+    /// What was run: `decoder`, `connection` or `clients`.
     pub target: &'static str,
     /// How often.
     pub executions: u64,
@@ -21,11 +21,13 @@ pub struct Report {
     pub took: Duration,
     /// The executions that failed, by number, with what they said; the first 16.
     pub failed: Vec<(u64, String)>,
+    /// What panics said, also those of tasks that no execution waits for; the first 16.
+    pub said: Vec<String>,
     /// How many failed: panics of the code under test, and of the checks of what it read.
     pub panics: u64,
-    /// The most heap that one execution needed, in bytes; of connections, all that were open at a time.
+    /// The most heap that one execution needed, in bytes; of connections and clients, all that there were at a time.
     pub peak_bytes: usize,
-    /// The execution that needed it; of connections, the last one.
+    /// The execution that needed it; of connections and clients, the last one.
     pub peak_execution: u64,
 }
 
@@ -34,7 +36,7 @@ pub struct Report {
 pub const MAX_PEAK_BYTES: usize = 128 << 20;
 
 /// No more failures than this are kept.
-const KEPT: usize = 16;
+pub(crate) const KEPT: usize = 16;
 
 impl Report {
     pub(crate) fn new(target: &'static str) -> Report {
@@ -43,6 +45,7 @@ impl Report {
             executions: 0,
             took: Duration::ZERO,
             failed: Vec::new(),
+            said: Vec::new(),
             panics: 0,
             peak_bytes: 0,
             peak_execution: 0,
@@ -76,6 +79,7 @@ impl Report {
             "executions_per_second": self.executions as f64 / self.took.as_secs_f64(),
             "panics": self.panics,
             "failed": failed.collect::<Vec<_>>(),
+            "said": self.said,
             "peak_bytes": self.peak_bytes,
             "peak_execution": self.peak_execution,
         })

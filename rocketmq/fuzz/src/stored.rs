@@ -122,6 +122,38 @@ impl Stored {
     }
 }
 
+/// A message that is not compressed, without properties of its sender's.
+pub(crate) fn plain(topic: &str, queue: u32, offset: u64, retries: u32, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    out.extend_from_slice(&MAGIC.to_be_bytes());
+    out.extend_from_slice(&(crc32fast::hash(body) & 0x7fff_ffff).to_be_bytes());
+    out.extend_from_slice(&queue.to_be_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&offset.to_be_bytes());
+    out.extend_from_slice(&offset.wrapping_mul(128).to_be_bytes());
+    out.extend_from_slice(&[0; 4]);
+    for _ in ["born", "stored"] {
+        out.extend_from_slice(&1_764_000_000_000_i64.to_be_bytes());
+        out.extend_from_slice(&[127, 0, 0, 1, 0, 0, 0x2a, 0x9f]);
+    }
+    out.extend_from_slice(&retries.to_be_bytes());
+    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    out.extend_from_slice(body);
+    out.push(topic.len() as u8);
+    out.extend_from_slice(topic.as_bytes());
+    // What a broker notes of a retry.
+    let properties = match topic.strip_prefix("%RETRY%") {
+        Some(_) => "RETRY_TOPIC\u{1}t\u{2}",
+        None => "",
+    };
+    out.extend_from_slice(&(properties.len() as u16).to_be_bytes());
+    out.extend_from_slice(properties.as_bytes());
+    let length = out.len() as u32;
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    out
+}
+
 /// What a bomb's body has.
 pub(crate) const BOMB_BYTES: usize = 8 << 20;
 

@@ -11,6 +11,7 @@ mod owed;
 mod pending;
 mod pop;
 mod progress;
+mod reset;
 mod topic;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ pub use connection::{ConsumerConnections, Member, ProducerMember};
 pub use group::GroupConfig;
 pub use offset::{GroupBacklog, QueueOffsets};
 pub use owed::Owed;
+pub use reset::Reset;
 pub use topic::{TopicAccess, TopicConfig, TopicConfigs};
 
 use crate::{

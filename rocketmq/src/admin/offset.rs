@@ -1,6 +1,9 @@
 //! Offsets: what a queue holds, and how far a group is. All of it works for a topic without queues too: the numbers of its queues are given.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 
@@ -170,7 +173,10 @@ impl Admin {
             let missing = match offsets.committed {
                 None => true,
                 // 4.9 brokers say 0 for "none".
-                Some(0) => !self.has_committed(address, group, topic, *queue).await?,
+                Some(0) => !self
+                    .committed_in(address, group, topic)
+                    .await?
+                    .contains(queue),
                 Some(_) => false,
             };
             if missing {
@@ -181,14 +187,13 @@ impl Admin {
         Ok(())
     }
 
-    /// Whether a group has an offset in a queue, by the broker's own table of all groups.
-    async fn has_committed(
+    /// In which of a broker's queues a group has an offset, by the broker's own table of all groups: 4.9 says 0 for "none" when it is asked for one.
+    pub(super) async fn committed_in(
         &self,
         address: &Arc<str>,
         group: &str,
         topic: &str,
-        queue: u32,
-    ) -> Result<bool> {
+    ) -> Result<BTreeSet<u32>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body {
@@ -196,9 +201,9 @@ impl Admin {
             offset_table: BTreeMap<String, BTreeMap<u32, i64>>,
         }
         let request = Request::new(request::GET_ALL_CONSUMER_OFFSET);
-        let body: Body = self.read(address, "committed offsets", request).await?;
-        let queues = body.offset_table.get(&format!("{topic}@{group}"));
-        Ok(queues.is_some_and(|queues| queues.contains_key(&queue)))
+        let mut body: Body = self.read(address, "committed offsets", request).await?;
+        let queues = body.offset_table.remove(&format!("{topic}@{group}"));
+        Ok(queues.unwrap_or_default().into_keys().collect())
     }
 
     /// What a topic owes to a group as far as offsets tell; [`Self::owed`] tells all. `configs` is the topic's configuration from when it was open.

@@ -295,7 +295,7 @@ impl Admin {
             }
             // What was there is gone, deleted as too old: nothing is owed below the new begin.
             response::PULL_OFFSET_MOVED | response::PULL_RETRY_IMMEDIATELY => {
-                let next: u64 = answer.fields.number("nextBeginOffset")?;
+                let next = answer.fields.offset("nextBeginOffset")?;
                 if next > from {
                     return Ok(Pulled::SkipTo(next));
                 }

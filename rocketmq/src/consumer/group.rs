@@ -1,7 +1,7 @@
 //! What the consumers of one group in one client share: the queues, the tasks, the membership.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -64,6 +64,8 @@ pub(super) struct State {
     pub(super) leaving: Vec<Arc<ProcessQueue>>,
     /// Where queues start whose offset the broker moved.
     moved: HashMap<MessageQueue, u64>,
+    /// What an administrator has set offsets to, until queues are assigned next.
+    pub(super) resets: BTreeMap<MessageQueue, u64>,
 }
 
 /// What became of a batch.
@@ -224,7 +226,11 @@ impl Group {
     fn remove(&self, inbox: &Inbox) -> bool {
         let mut state = self.state();
         state.inboxes.remove(inbox.topic());
+        state.moved.retain(|queue, _| queue.topic != *inbox.topic());
         let last = state.inboxes.is_empty();
+        state
+            .resets
+            .retain(|queue, _| queue.topic != *inbox.topic());
         drop(state);
         self.client
             .registry()
@@ -285,6 +291,13 @@ impl Group {
         self.changed.notify_one();
         // Ends the caller's own task too, at its next await.
         self.revoke(|other| other.queue == queue.queue);
+    }
+
+    /// Forgets where queues of the topic start that are not this member's: others read them meanwhile.
+    pub(super) fn forget_moved(&self, topic: &str, mine: &BTreeSet<MessageQueue>) {
+        let mut state = self.state();
+        let stays = |queue: &MessageQueue| *queue.topic != *topic || mine.contains(queue);
+        state.moved.retain(|queue, _| stays(queue));
     }
 
     pub(super) fn moved(&self, queue: &MessageQueue) -> Option<u64> {

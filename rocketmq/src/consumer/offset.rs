@@ -345,7 +345,7 @@ pub(super) async fn query(
     let timeout = client.options().request_timeout;
     let answer = client.invoke(master, request, timeout).await?;
     match answer.code {
-        response::SUCCESS => Ok(Some(answer.fields.number("offset")?)),
+        response::SUCCESS => Ok(Some(answer.fields.offset("offset")?)),
         response::QUERY_NOT_FOUND => Ok(None),
         code => Err(Error::refused(
             &format!("the offset of group {group} in topic {}", queue.topic),

@@ -94,7 +94,7 @@ async fn pull(
         response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => {
             queue.set_unreadable(None);
             if !source.replica {
-                let next = answer.fields.number("nextBeginOffset")?;
+                let next = answer.fields.offset("nextBeginOffset")?;
                 queue.window().skip_to(next);
             } else if answer.code == response::PULL_RETRY_IMMEDIATELY && queue.source()? == source {
                 return Err(nothing_from(&source.address));
@@ -104,7 +104,7 @@ async fn pull(
         response::PULL_OFFSET_MOVED if source.replica => Err(nothing_from(&source.address)),
         response::PULL_OFFSET_MOVED => {
             // Messages were deleted, or the queue is another one under the same name.
-            let start: u64 = answer.fields.number("nextBeginOffset")?;
+            let start = answer.fields.offset("nextBeginOffset")?;
             tracing::warn!(group = %group.name, queue = %queue.queue, from = next, to = start, "the broker moved the offset");
             if start > next {
                 queue.window().skip_to(start);
@@ -149,7 +149,7 @@ async fn found(
     subscription: &SubscriptionData,
     answer: Command,
 ) -> Result<()> {
-    let next: u64 = answer.fields.number("nextBeginOffset")?;
+    let next = answer.fields.offset("nextBeginOffset")?;
     let from = queue.window().next();
     let decoded = message::decode(answer.body, &queue.queue);
     let read = decoded.messages.last();

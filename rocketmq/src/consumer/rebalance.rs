@@ -58,6 +58,7 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
     let mut wait = EVERY;
     // A consumer that was dropped in the middle of a round may have left queues behind.
     group.revoke_unread();
+    group.reset();
     for inbox in group.inboxes() {
         if inbox.is_closed() {
             continue;
@@ -121,6 +122,7 @@ async fn assign(
         let part = allocate::averagely(&queues, &members, group.client.client_id());
         mine.extend(part.iter().cloned());
     }
+    group.forget_moved(&entry.topic, &mine);
     let revoked =
         group.hand_over(|queue| queue.queue.topic == entry.topic && !mine.contains(&queue.queue));
     if !revoked.is_empty() {

@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Start {
     /// The first offset to fetch.
     pub(super) offset: u64,
-    /// What the broker has.
+    /// What the broker has for certain.
     pub(super) committed: Option<u64>,
     /// When the request was sent that locked the queue.
     pub(super) locked: Option<Instant>,
@@ -70,7 +70,8 @@ async fn of_group(group: &Group, queue: &MessageQueue, address: &Arc<str>) -> Re
     let committed = query(&group.client, &group.name, queue, address).await?;
     if let Some(offset) = committed {
         let mut start = Start::at(offset);
-        start.committed = committed;
+        // 4.9 says 0 for "never". It is committed, then: an administrator can set the offsets of a group only that has one in every queue.
+        start.committed = committed.filter(|offset| *offset > 0);
         return Ok(start);
     }
     match limit(group, queue, address, request::GET_MIN_OFFSET).await {
@@ -88,5 +89,5 @@ async fn limit(group: &Group, queue: &MessageQueue, address: &Arc<str>, code: i3
         .field("queueId", queue.queue);
     let operation = "the limit of a queue";
     let answer = group.client.call(address, operation, request).await?;
-    answer.fields.number("offset")
+    answer.fields.offset("offset")
 }

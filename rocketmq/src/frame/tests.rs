@@ -149,6 +149,7 @@ fn the_binary_header_is_read() {
     assert_eq!((command.code, command.opaque, command.flag), (19, 5, 1));
     assert_eq!(command.remark.as_deref(), Some("no"));
     assert_eq!(command.fields.number::<u64>("k").unwrap(), 42);
+    assert_eq!(command.fields.offset("k").unwrap(), 42);
     for end in 0..header.len() {
         assert!(binary::decode(&header[..end]).is_err(), "cut at {end}");
     }
@@ -167,4 +168,20 @@ fn random_bytes_never_panic() {
         // Any outcome but a panic.
         let _ = decode(&mut bytes, MAX);
     }
+}
+
+#[test]
+fn what_is_no_offset_in_java_is_none_here() {
+    for (value, offset) in [
+        ("0", Some(0)),
+        ("9223372036854775807", Some(i64::MAX as u64)),
+        ("9223372036854775808", None),
+        ("18446744073709551615", None),
+        ("-1", None),
+        ("", None),
+    ] {
+        let fields = Fields(vec![("offset".to_owned(), value.to_owned())]);
+        assert_eq!(fields.offset("offset").ok(), offset, "{value}");
+    }
+    assert!(Fields::default().offset("offset").is_err());
 }

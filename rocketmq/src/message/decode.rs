@@ -172,6 +172,9 @@ fn fields(message: &mut Bytes, queue: &MessageQueue) -> Result<Fields, Failure> 
     let _flag = message.try_get_i32()?;
     let offset = message.try_get_u64()?;
     let commit_log_offset = message.try_get_u64()?;
+    if offset >= i64::MAX as u64 {
+        return Err(broken(queue, "its offset has none behind it").into());
+    }
     let sys_flag = message.try_get_i32()?;
     let born_timestamp_ms = message.try_get_i64()?;
     take(message, host_length(sys_flag & message_flag::BORN_HOST_V6))?;

@@ -215,8 +215,8 @@ impl Question {
         let number = number.map_err(|_| broken("its message names no queue"))?;
         let place = queue(named(property::REAL_TOPIC)?, &broker, number);
         let group = named(property::PGROUP)?.to_owned();
-        let queue_offset = fields.number("tranStateTableOffset")?;
-        let commit_log_offset = fields.number("commitLogOffset")?;
+        let queue_offset = fields.offset("tranStateTableOffset")?;
+        let commit_log_offset = fields.offset("commitLogOffset")?;
         let decoded = decode(command.body, &place);
         if let Some(error) = decoded.error {
             return Err(error);

@@ -8,4 +8,5 @@ mod filter;
 mod limits;
 mod ordered;
 mod replica;
+mod reset;
 mod support;

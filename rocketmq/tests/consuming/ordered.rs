@@ -77,10 +77,10 @@ async fn dropping_keeps_the_lock_and_the_same_client_goes_on_at_once() {
 /// What a broker does that was started anew and gave the lock to the first who asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_whose_lock_went_to_another_member_is_given_up() {
-    if !rehearsals() {
+    let name = "queue_whose_lock_went_to_another_member_is_given_up";
+    if !rehearsals(name) {
         return;
     }
-    let name = "queue_whose_lock_went_to_another_member_is_given_up";
     on_each(name, async |cluster| {
         let (topic, group) = (cluster.topic(1).await, unique("group"));
         send(&cluster.producer(&topic).await, (0..3).map(message)).await;
@@ -105,10 +105,10 @@ async fn queue_whose_lock_went_to_another_member_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_of_a_member_that_crashed_goes_on_once_its_lock_has_run_out() {
-    if !rehearsals() {
+    let name = "queue_of_a_member_that_crashed_goes_on_once_its_lock_has_run_out";
+    if !rehearsals(name) {
         return;
     }
-    let name = "queue_of_a_member_that_crashed_goes_on_once_its_lock_has_run_out";
     on_each(name, async |cluster| {
         let (topic, group) = (cluster.topic(1).await, unique("group"));
         send(&cluster.producer(&topic).await, (0..3).map(message)).await;

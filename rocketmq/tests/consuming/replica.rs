@@ -9,13 +9,13 @@ use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_is_read_from_a_replica_while_its_master_is_gone() {
-    if !rehearsals() {
+    let name = "queue_is_read_from_a_replica_while_its_master_is_gone";
+    if !rehearsals(name) {
         return;
     }
     let script = Script::new();
     let ran = script.try_run("status").await.is_some();
     let Some(printed) = script.try_run("up").await else {
-        let name = "queue_is_read_from_a_replica_while_its_master_is_gone";
         return skip(name, "no clusters of its own");
     };
     let addresses: Vec<_> = printed

@@ -31,11 +31,11 @@ pub(crate) fn skip(test: &str, why: &str) {
     println!("skipped: {test}: {why}");
 }
 
-/// Whether what takes minutes is to run as well; says so if not.
-pub(crate) fn rehearsals() -> bool {
+/// Whether a test that takes minutes is to run as well; says so if not. That is no skip: CONTRIBUTING.md lists them.
+pub(crate) fn rehearsals(test: &str) -> bool {
     let wanted = env::var("CROSSFADE_TEST_REHEARSALS").is_ok_and(|value| value == "1");
     if !wanted {
-        println!("a rehearsal: CROSSFADE_TEST_REHEARSALS=1 runs it");
+        println!("rehearsal: {test}: CROSSFADE_TEST_REHEARSALS=1 runs it");
     }
     wanted
 }

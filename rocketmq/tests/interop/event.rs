@@ -62,7 +62,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    fn now(&self, of: &str) -> Vec<Event> {
+    pub(crate) fn now(&self, of: &str) -> Vec<Event> {
         let all = self.all.borrow();
         let wanted = |event: &&Event| event.cluster == self.cluster && event.event == of;
         all.iter().filter(wanted).cloned().collect()

@@ -1,5 +1,7 @@
 //! Apache's own clients and this one share topics on both clusters: what either sends, the other reads, in every type of message.
 //!
+//! An official client and this one are members of one group, too (`member.rs`), in every way of reading.
+//!
 //! Each official client is one program (`java/`, `go/`) that sends and reads on both clusters at once. `CROSSFADE_TEST_SOURCE` and
 //! `CROSSFADE_TEST_TARGET` name the clusters as `rocketmq://host:port`; without them, or without java or go, a test says what it skips, and with
 //! `CROSSFADE_TEST_NO_SKIP=1` it fails instead. It takes as long as a broker takes to ask for the end of a transaction: about a minute.
@@ -8,6 +10,7 @@
 mod codes;
 mod content;
 mod event;
+mod member;
 mod needs;
 mod official;
 mod ours;

@@ -51,6 +51,7 @@ pub(crate) const ALL: [Kind; 3] = [Kind::Java("4.9.7"), Kind::Java("5.5.0"), Kin
 /// A program that can be started.
 pub(crate) struct Official {
     pub(crate) kind: Kind,
+    program: &'static str,
     /// What it is started with.
     command: Command,
 }
@@ -62,14 +63,27 @@ const LONGEST_BUILD: Duration = Duration::from_secs(300);
 const LONGEST_END: Duration = Duration::from_secs(90);
 
 impl Official {
-    /// Compiles the program; says why it cannot be had otherwise.
+    /// Compiles the program that sends and reads; says why it cannot be had otherwise.
     pub(crate) async fn build(kind: Kind, test: &str) -> Option<Official> {
+        Self::build_program(kind, "Interop", test).await
+    }
+
+    /// The same for a member of groups that have others.
+    pub(crate) async fn build_member(version: &'static str, test: &str) -> Option<Official> {
+        Self::build_program(Kind::Java(version), "Member", test).await
+    }
+
+    async fn build_program(kind: Kind, program: &'static str, test: &str) -> Option<Official> {
         let built = match kind {
-            Kind::Java(version) => java(version).await,
+            Kind::Java(version) => java(version, program).await,
             Kind::Go => go().await,
         };
         match built {
-            Ok(command) => Some(Official { kind, command }),
+            Ok(command) => Some(Official {
+                kind,
+                program,
+                command,
+            }),
             Err(why) => {
                 skip(&format!("{test} with {}", name(kind)), &why);
                 None
@@ -88,7 +102,7 @@ impl Official {
         bound: Duration,
         clusters: impl Iterator<Item = String>,
     ) -> Program {
-        let errors = temporary().join(format!("{}.stderr", self.name()));
+        let errors = temporary().join(format!("{}-{}.stderr", self.program, self.name()));
         let mut child = self
             .command
             .arg(bound.as_secs().to_string())
@@ -172,10 +186,11 @@ pub(crate) async fn jars(version: &str) -> Result<String, String> {
     Ok(folder.trim().to_owned())
 }
 
-async fn java(version: &str) -> Result<Command, String> {
+async fn java(version: &str, program: &str) -> Result<Command, String> {
     let classpath = format!("{}/*", jars(version).await?);
-    let classes = temporary().join(format!("interop-java-{version}"));
-    let sources = ["Events", "Interop", "Reader", "Sender"];
+    // Of its own: both may be compiled at the same time.
+    let classes = temporary().join(format!("interop-java-{version}-{program}"));
+    let sources = ["Events", "Interop", "Member", "Reader", "Sender"];
     let sources = sources.map(|name| here().join(format!("java/{name}.java")));
     let mut compile = Command::new("javac");
     compile
@@ -186,11 +201,14 @@ async fn java(version: &str) -> Result<Command, String> {
     let mut command = Command::new("java");
     command
         .args(["-Xmx192m", "-XX:TieredStopAtLevel=1"])
+        // Locks of queues that others still hold are asked for again after as long, instead of 20 s; and those of queues that go to others are given back.
+        .arg("-Drocketmq.client.rebalance.waitInterval=1000")
+        .arg("-Drocketmq.client.unlockDelayTimeMills=1000")
         // Where the clients write logs and offsets.
         .arg(format!("-Duser.home={}", temporary().display()))
         .arg("-cp")
         .arg(format!("{}:{classpath}", classes.display()))
-        .arg("Interop");
+        .arg(program);
     Ok(command)
 }
 

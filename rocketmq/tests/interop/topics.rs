@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-const QUEUES: u32 = 4;
+pub(crate) const QUEUES: u32 = 4;
 
 /// The last one is that of their group's retries: brokers make it with the group's first heartbeat, and official clients that come before it look again
 /// after half a minute.
@@ -20,8 +20,12 @@ fn names(prefix: &str) -> [String; 5] {
 
 /// Makes them, and waits until the name server knows.
 pub(crate) async fn create(client: &Client, prefix: &str) {
+    create_all(client, names(prefix)).await;
+}
+
+pub(crate) async fn create_all(client: &Client, names: impl IntoIterator<Item = String>) {
     let mut all = JoinSet::new();
-    for topic in names(prefix) {
+    for topic in names {
         all.spawn(create_one(client.clone(), topic));
     }
     while let Some(one) = all.join_next().await {
@@ -66,10 +70,14 @@ fn creation(topic: &str) -> Request {
 
 /// Removes them; what fails is left to the clusters' own end.
 pub(crate) async fn delete(client: &Client, prefix: &str) {
+    delete_all(client, names(prefix)).await;
+}
+
+pub(crate) async fn delete_all(client: &Client, names: impl IntoIterator<Item = String>) {
     let Ok(cluster) = client.cluster_info().await else {
         return;
     };
-    for topic in names(prefix) {
+    for topic in names {
         for (_, master) in cluster.masters() {
             let request = Request::new(request::DELETE_TOPIC_IN_BROKER).text("topic", &topic);
             let _ = client.call(master, "delete topic", request).await;

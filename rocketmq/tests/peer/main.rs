@@ -2,5 +2,6 @@
 
 mod close;
 mod replica;
+mod reset;
 mod server;
 mod unreadable;

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use crossfade_rocketmq::{
-    Client, ClientOptions, Consumer, ConsumerOptions,
+    Client, ClientOptions, Consumer, ConsumerOptions, Request,
     codes::{request, response},
     frame::{self, Command},
 };
@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) is_replica: AtomicBool,
     /// So many pulls find something and get nothing, as from a replica of 4.9 that is not to be read from: it tells the offset behind what it found.
     pub(crate) keeps_back: AtomicUsize,
+    /// Frames of the server's own, which go out before its next answer.
+    own: Mutex<Vec<u8>>,
     /// Messages in the brokers' format, from [`FIRST`] on.
     stored: Vec<Bytes>,
     /// Commits and goodbyes, in the order in which they came.
@@ -53,6 +55,7 @@ impl Server {
             committed: AtomicI64::new(NOTHING),
             is_replica: AtomicBool::new(false),
             keeps_back: AtomicUsize::new(0),
+            own: Mutex::default(),
             stored,
             heard: Mutex::default(),
             news: Notify::new(),
@@ -73,13 +76,25 @@ impl Server {
         loop {
             while let Some(command) = frame::decode(&mut buffer, 1 << 20).unwrap() {
                 if let Some(answer) = self.answer(&command) {
-                    stream.write_all(&answer).await.unwrap();
+                    let own = std::mem::take(&mut *self.own.lock().unwrap());
+                    stream.write_all(&[own, answer].concat()).await.unwrap();
                 }
             }
             if !matches!(stream.read_buf(&mut buffer).await, Ok(1..)) {
                 return;
             }
         }
+    }
+
+    /// Makes a request of the server's own that wants no answer; the client has had it when this is over.
+    pub(crate) async fn ask(&self, client: &Client, code: i32, fields: &str, body: &[u8]) {
+        let header = format!(
+            r#"{{"code":{code},"flag":2,"language":"JAVA","opaque":0,"version":0,"extFields":{{{fields}}}}}"#
+        );
+        self.own.lock().unwrap().extend(framed(&header, body));
+        let question = Request::new(request::GET_MIN_OFFSET);
+        let answered = client.invoke(&self.address, question, Duration::from_secs(30));
+        answered.await.unwrap();
     }
 
     /// Commits and goodbyes until now, once there was a goodbye.
@@ -154,13 +169,17 @@ impl Server {
             r#"{{"code":{code},"flag":1,"language":"JAVA","opaque":{},"version":0,"extFields":{{"offset":"{offset}","nextBeginOffset":"{next}"}}}}"#,
             command.opaque
         );
-        let mut frame = Vec::new();
-        frame.put_u32(u32::try_from(4 + header.len() + body.len()).unwrap());
-        frame.put_u32(u32::try_from(header.len()).unwrap());
-        frame.extend_from_slice(header.as_bytes());
-        frame.extend_from_slice(&body);
-        Some(frame)
+        Some(framed(&header, &body))
     }
+}
+
+fn framed(header: &str, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.put_u32(u32::try_from(4 + header.len() + body.len()).unwrap());
+    frame.put_u32(u32::try_from(header.len()).unwrap());
+    frame.extend_from_slice(header.as_bytes());
+    frame.extend_from_slice(body);
+    frame
 }
 
 /// A consumer that has its queue.

@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 use super::*;
 
 struct Stored<'a> {
+    offset: u64,
     sys_flag: i32,
     magic: i32,
     body: &'a [u8],
@@ -17,6 +18,7 @@ struct Stored<'a> {
 impl Default for Stored<'_> {
     fn default() -> Self {
         Stored {
+            offset: 41,
             sys_flag: 0,
             magic: MAGIC,
             body: b"hello",
@@ -33,7 +35,7 @@ fn stored(message: &Stored<'_>) -> BytesMut {
     out.put_u32(crc32fast::hash(message.body) & 0x7fff_ffff);
     out.put_i32(3);
     out.put_i32(0);
-    out.put_u64(41);
+    out.put_u64(message.offset);
     out.put_u64(4096);
     out.put_i32(message.sys_flag);
     out.put_i64(1);
@@ -88,6 +90,21 @@ fn two_messages_are_read_with_all_they_carry() {
     assert_eq!(first.property("TAGS"), Some("t"));
     assert_eq!(first.offset_message_id, "7F00000100002A9F0000000000001000");
     assert_eq!(second.body, "hello");
+}
+
+#[test]
+fn message_behind_which_no_offset_can_be_is_broken_and_those_before_it_are_read() {
+    for offset in [i64::MAX as u64, u64::MAX] {
+        let mut body = stored(&Stored::default());
+        body.extend_from_slice(&stored(&Stored {
+            offset,
+            ..Stored::default()
+        }));
+        let decoded = decode(body.freeze(), &queue("t"));
+        assert_eq!(decoded.messages.len(), 1);
+        let error = decoded.error.expect("the second one is broken");
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ public class Interop {
         }
     }
 
-    private static void awaitEnd(CountDownLatch ended) {
+    static void awaitEnd(CountDownLatch ended) {
         try {
             while (System.in.read() >= 0) {
                 // What is written there means nothing.

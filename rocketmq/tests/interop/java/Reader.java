@@ -40,7 +40,7 @@ class Reader {
         ordered.start();
     }
 
-    private static DefaultMQPushConsumer consumer(String nameServer, String group) {
+    static DefaultMQPushConsumer consumer(String nameServer, String group) {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
         consumer.setNamesrvAddr(nameServer);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
