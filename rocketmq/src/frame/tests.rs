@@ -180,7 +180,10 @@ fn what_is_no_offset_in_java_is_none_here() {
         ("-1", None),
         ("", None),
     ] {
-        let fields = Fields(vec![("offset".to_owned(), value.to_owned())]);
+        let fields = Fields {
+            text: format!("offset{value}"),
+            ends: vec![("offset".len(), "offset".len() + value.len())],
+        };
         assert_eq!(fields.offset("offset").ok(), offset, "{value}");
     }
     assert!(Fields::default().offset("offset").is_err());
