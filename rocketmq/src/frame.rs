@@ -111,6 +111,19 @@ impl Fields {
                 )
             })
     }
+
+    /// A place in a queue: a number that is not negative to Java.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`] when it is missing or no such number.
+    pub fn offset(&self, name: &str) -> Result<u64> {
+        let offset: u64 = self.number(name)?;
+        if i64::try_from(offset).is_ok() {
+            return Ok(offset);
+        }
+        let why = format!("the response's field `{name}` should be an offset and is {offset}");
+        Err(Error::new(ErrorKind::Protocol, why))
+    }
 }
 
 /// Takes one whole frame from the front of `buffer`; `None` while it is not all there.

@@ -259,7 +259,7 @@ impl Producer {
             broker: Arc::clone(broker),
             address: Arc::clone(address),
             queue: fields.number("queueId").unwrap_or(*queue),
-            offset: fields.number("queueOffset").unwrap_or(0),
+            offset: fields.offset("queueOffset").unwrap_or(0),
             offset_message_ids: fields.get("msgId").unwrap_or_default().to_owned(),
         })
     }

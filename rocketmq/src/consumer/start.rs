@@ -88,5 +88,5 @@ async fn limit(group: &Group, queue: &MessageQueue, address: &Arc<str>, code: i3
         .field("queueId", queue.queue);
     let operation = "the limit of a queue";
     let answer = group.client.call(address, operation, request).await?;
-    answer.fields.number("offset")
+    answer.fields.offset("offset")
 }
