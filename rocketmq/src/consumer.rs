@@ -7,6 +7,7 @@ mod give_back;
 mod goodbye;
 mod group;
 mod handover;
+mod held;
 mod inbox;
 mod load;
 mod local;

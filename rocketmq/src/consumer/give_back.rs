@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    Group, Token,
-    inbox::{Held, Inbox},
-};
+use super::{Group, Token, held::Held, inbox::Inbox};
 use crate::{codes::request, error::Result, frame::Request, message::DelayLevel};
 
 pub(super) async fn nack(

@@ -1,11 +1,8 @@
 //! One topic's messages between the fetch and the ack.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::{
@@ -16,7 +13,8 @@ use tokio::{
 use super::{
     ConsumerOptions, Delivery, Token,
     group::Signals,
-    load::{BATCH, Load, Room},
+    held::{Contents, Held},
+    load::{BATCH, Room},
     local::LocalOffsets,
     offset::ProcessQueue,
     window::Fetched,
@@ -24,7 +22,6 @@ use super::{
 use crate::{
     client::TopicEntry,
     error::{Error, ErrorKind, Result},
-    message::ReceivedMessage,
     subscription::SubscriptionData,
 };
 
@@ -34,7 +31,7 @@ pub(super) struct Inbox {
     options: ConsumerOptions,
     /// Of a broadcast.
     local: Option<Arc<LocalOffsets>>,
-    state: Mutex<State>,
+    state: Mutex<Contents>,
     arrived: Notify,
     /// The group's.
     signals: Arc<Signals>,
@@ -49,24 +46,6 @@ pub(super) struct Inbox {
     tokens: AtomicU64,
 }
 
-#[derive(Default)]
-struct State {
-    ready: VecDeque<Held>,
-    /// Kept here because the broker did not take them back.
-    later: BTreeMap<(Instant, u64), Held>,
-    outstanding: HashMap<u64, Held>,
-    own: Load,
-    retries: Load,
-}
-
-/// A message, the queue that its ack goes to, and how often the group has had it.
-#[derive(Clone)]
-pub(super) struct Held {
-    pub(super) queue: Arc<ProcessQueue>,
-    pub(super) message: Arc<ReceivedMessage>,
-    pub(super) attempt: u32,
-}
-
 /// What became of a fetched message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Offered {
@@ -74,40 +53,6 @@ pub(super) enum Offered {
     NoRoom,
     /// Fetching has stepped back.
     Behind,
-}
-
-impl State {
-    fn load(&mut self, queue: &ProcessQueue) -> &mut Load {
-        match queue.is_retry() {
-            true => &mut self.retries,
-            false => &mut self.own,
-        }
-    }
-
-    /// Takes out what `goes` away. `goes` is told whether it was handed out.
-    fn drop_held(&mut self, mut goes: impl FnMut(&Held, bool) -> bool) {
-        let State {
-            ready,
-            later,
-            outstanding,
-            own,
-            retries,
-        } = self;
-        let mut stays = |held: &Held, handed_out| {
-            let goes = goes(held, handed_out);
-            if goes {
-                let load = match held.queue.is_retry() {
-                    true => &mut *retries,
-                    false => &mut *own,
-                };
-                load.remove(held);
-            }
-            !goes
-        };
-        ready.retain(|held| stays(held, false));
-        later.retain(|_, held| stays(held, false));
-        outstanding.retain(|_, held| stays(held, true));
-    }
 }
 
 impl Inbox {
@@ -138,7 +83,7 @@ impl Inbox {
         &self.entry.topic
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Contents> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -179,7 +124,7 @@ impl Inbox {
         self.room_in(&mut self.state(), queue)
     }
 
-    fn room_in(&self, state: &mut State, queue: &ProcessQueue) -> Room {
+    fn room_in(&self, state: &mut Contents, queue: &ProcessQueue) -> Room {
         let load = state.load(queue);
         if queue.is_retry() {
             return load.room(&self.options, 0, usize::MAX);

@@ -1,6 +1,6 @@
 //! How much is fetched and not acked, and how much more may be.
 
-use super::{ConsumerOptions, inbox::Held};
+use super::{ConsumerOptions, held::Held};
 
 /// Brokers give out no more at a time (`maxTransferCountOnMessageInMemory`'s default).
 pub(super) const BATCH: usize = 32;

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::{Group, Unreadable, give_back, inbox::Held, offset::ProcessQueue, room::Delivered};
+use super::{Group, Unreadable, give_back, held::Held, offset::ProcessQueue, room::Delivered};
 use crate::{
     codes::{pull_flag, request, response},
     error::{Error, ErrorKind, Result},

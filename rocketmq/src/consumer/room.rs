@@ -4,13 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Group,
-    inbox::{Held, Offered},
-    load::Room,
-    offset::ProcessQueue,
-    window::Fetched,
-};
+use super::{Group, held::Held, inbox::Offered, load::Room, offset::ProcessQueue, window::Fetched};
 
 /// How long a queue that could fetch a few messages waits for room for more.
 const FEW: Duration = Duration::from_millis(20);

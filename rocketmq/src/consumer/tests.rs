@@ -102,8 +102,10 @@ async fn queue_is_fetched_no_further_than_the_span_behind_a_message_that_is_not_
     let cluster = Cluster::start(&["a"], 1).await;
     cluster.store("orders", "orders", 300);
     let client = cluster.client();
-    let mut options = ConsumerOptions::default();
-    options.max_span = 100;
+    let options = ConsumerOptions {
+        max_span: 100,
+        ..ConsumerOptions::default()
+    };
     let orders = cluster.consumer(&client, "orders", options).await;
     let stuck = take(&orders, 1).await;
     let mut last = 0;
@@ -124,8 +126,10 @@ async fn queue_that_does_not_get_on_leaves_the_others_their_part() {
     let cluster = Cluster::start(&["a", "b"], 1).await;
     cluster.store("orders", "orders", 500);
     let client = cluster.client();
-    let mut options = ConsumerOptions::default();
-    options.max_outstanding = 100;
+    let options = ConsumerOptions {
+        max_outstanding: 100,
+        ..ConsumerOptions::default()
+    };
     {
         let mut state = cluster.state();
         let later = (0..500).map(|offset| stored_message(offset, "orders"));
@@ -162,8 +166,10 @@ async fn full_topic_leaves_room_for_its_retries_and_stops_those_of_no_other() {
     cluster.store(RETRY, "orders", 20);
     cluster.store(RETRY, "refunds", 1);
     let client = cluster.client();
-    let mut options = ConsumerOptions::default();
-    options.max_outstanding = 32;
+    let options = ConsumerOptions {
+        max_outstanding: 32,
+        ..ConsumerOptions::default()
+    };
     let orders = cluster.consumer(&client, "orders", options.clone()).await;
     let refunds = cluster.consumer(&client, "refunds", options).await;
     let first = take(&orders, 64).await;

@@ -152,3 +152,19 @@ fn random_bytes_never_panic() {
         let _ = decode(&mut bytes, MAX);
     }
 }
+
+#[test]
+fn offset_is_a_number_that_is_not_negative_to_java() {
+    let header = r#"{"code":0,"opaque":1,"flag":1,"extFields":{"a":"7","b":"9223372036854775807","c":"9223372036854775808","d":"-1","e":"x"}}"#;
+    let fields = decode_json(header.as_bytes()).unwrap().fields;
+    for (name, offset) in [
+        ("a", Some(7)),
+        ("b", Some(i64::MAX as u64)),
+        ("c", None),
+        ("d", None),
+        ("e", None),
+        ("f", None),
+    ] {
+        assert_eq!(fields.offset(name).ok(), offset, "{name}");
+    }
+}

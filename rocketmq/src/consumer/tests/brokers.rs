@@ -245,3 +245,31 @@ async fn message_whose_offset_is_out_of_range_is_one_that_cannot_be_read() {
     assert_eq!(standing.offset, 1);
     assert!(standing.reason.contains("offset"), "{}", standing.reason);
 }
+
+#[tokio::test]
+async fn queue_that_another_member_had_meanwhile_does_not_begin_where_a_broker_once_moved_it() {
+    let cluster = Cluster::start(&["a"], 1).await;
+    cluster.store("orders", "orders", 4);
+    {
+        let mut state = cluster.state();
+        state.committed.insert(place("orders", "a", 0), 10);
+        state.moves = Some(("orders", 1, vec!["another", "one"]));
+    }
+    let client = cluster.client();
+    let options = ConsumerOptions::default();
+    let orders = cluster.consumer(&client, "orders", options).await;
+    cluster
+        .until("the queue is another member's", |state| {
+            let asked = state.heard("a", request::GET_CONSUMER_LIST_BY_GROUP);
+            state.members.len() == 2 && asked >= 2
+        })
+        .await;
+    assert!(orders.assigned().is_empty());
+    {
+        let mut state = cluster.state();
+        state.committed.insert(place("orders", "a", 0), 3);
+        state.members = vec!["one"];
+    }
+    orders.group.changed();
+    assert_eq!(offsets(&take(&orders, 1).await), [3]);
+}

@@ -28,7 +28,6 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Topic, broker and number.
 pub(super) type Place = (String, String, u32);
 
-#[derive(Default)]
 pub(super) struct State {
     /// Messages in the brokers' format, from offset 0 on; a pull behind them is held for ever.
     pub(super) stored: BTreeMap<Place, Vec<Bytes>>,
@@ -43,6 +42,26 @@ pub(super) struct State {
     pub(super) heard: Vec<(&'static str, i32, String)>,
     /// What `nextBeginOffset` says instead of the truth.
     pub(super) next_begin: Option<u64>,
+    /// The group.
+    pub(super) members: Vec<&'static str>,
+    /// The next pull of a queue of this topic is told that its offset is none, and which is; from then on the group has other members.
+    pub(super) moves: Option<(&'static str, u64, Vec<&'static str>)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            stored: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            stuck: BTreeSet::new(),
+            refuses: BTreeSet::new(),
+            brokers_of: BTreeMap::new(),
+            heard: Vec::new(),
+            next_begin: None,
+            members: vec!["one"],
+            moves: None,
+        }
+    }
 }
 
 pub(super) struct Cluster {
@@ -197,6 +216,18 @@ impl State {
             command.fields.number("queueId").unwrap_or(0),
         );
         match code {
+            request::PULL_MESSAGE
+                if self
+                    .moves
+                    .as_ref()
+                    .is_some_and(|(topic, ..)| *topic == place.0) =>
+            {
+                let (_, to, members) = self.moves.take().unwrap_or_default();
+                self.members = members;
+                self.heard.clear();
+                let fields = format!(r#""nextBeginOffset":"{to}""#);
+                answer(command, response::PULL_OFFSET_MOVED, &fields, b"")
+            }
             request::PULL_MESSAGE => {
                 let from: usize = command.fields.number("queueOffset").unwrap();
                 let most: usize = command.fields.number("maxMsgNums").unwrap();
@@ -211,7 +242,8 @@ impl State {
                 answer(command, response::SUCCESS, &fields, &found.concat())
             }
             request::GET_CONSUMER_LIST_BY_GROUP => {
-                test_peer::success(command, r#"{"consumerIdList":["one"]}"#)
+                let members = serde_json::json!({ "consumerIdList": self.members });
+                test_peer::success(command, &members.to_string())
             }
             request::GET_MIN_OFFSET => answer(command, response::SUCCESS, r#""offset":"0""#, b""),
             request::QUERY_CONSUMER_OFFSET => match self.committed.get(&place) {
