@@ -240,6 +240,12 @@ impl Client {
         expect_success(command, address, operation).map_err(|error| error.with_right(code))
     }
 
+    /// The brokers that know this client's groups: they were sent a heartbeat, and the connection is still there.
+    pub(crate) fn told(&self) -> Vec<Arc<str>> {
+        let connected = |address: &Arc<str>| self.inner.pool.existing(address).is_some();
+        self.inner.registry.told(connected)
+    }
+
     /// Hands a request that wants no answer to the connection, if there is one.
     pub(crate) fn oneway(&self, address: &str, request: Request) {
         if let Some(connection) = self.inner.pool.existing(address) {

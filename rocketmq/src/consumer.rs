@@ -1,18 +1,23 @@
 //! Consuming a topic as a member of a group.
 
 mod allocate;
+mod commit;
 mod committed;
 mod give_back;
 mod goodbye;
 mod group;
 mod handover;
+mod held;
 mod inbox;
+mod load;
 mod local;
 mod lock;
 mod offset;
 mod pull;
 mod rebalance;
+mod release;
 pub(crate) mod reset;
+mod room;
 mod source;
 mod start;
 mod window;
@@ -44,10 +49,15 @@ const MAX_GROUP_BYTES: usize = 120;
 pub struct ConsumerOptions {
     /// Which messages. Default all.
     pub filter: Filter,
-    /// Fetching pauses while more messages than this are fetched and not yet acked. Default 1024.
+    /// Fetching pauses while so many messages are fetched and not yet acked. The topic's queues share them evenly, so that one that does not get on leaves the
+    /// others their part; none has less than 32. What the group gave back may be as many again, so that it is read however full the topic's own part is.
+    /// Default 1024.
     pub max_outstanding: usize,
-    /// The same for their bodies' bytes. Default 64 MiB.
+    /// The same for the memory that they take: bodies, properties, and what goes with them. The last one may pass it. Default 64 MiB.
     pub max_outstanding_bytes: usize,
+    /// A queue is fetched no further than this, in offsets, past its first message that is not acked: it would all be delivered again after a crash. Default
+    /// 2000, as the Java client's `consumeConcurrentlyMaxSpan` (apache/rocketmq `DefaultMQPushConsumer.java`). What one fetch brings may pass it.
+    pub max_span: u64,
     /// Each queue's messages in the order of their offsets, by one member at a time: this one reads a queue only while the broker has it locked for this
     /// client, and when the queue is to go to another member, the lock is kept until everything that was handed out is acked or given back. All members of
     /// the group must read the topic so. What the group gave back is read without locks. Default false.
@@ -73,6 +83,7 @@ impl Default for ConsumerOptions {
             filter: Filter::default(),
             max_outstanding: 1024,
             max_outstanding_bytes: 64 << 20,
+            max_span: 2000,
             ordered: false,
             broadcast: None,
         }
@@ -293,3 +304,6 @@ impl fmt::Debug for Consumer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

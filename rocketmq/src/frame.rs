@@ -132,16 +132,17 @@ impl Fields {
             })
     }
 
-    /// An offset: what is more than Java's long has, no broker understands when it is asked for it.
+    /// A place in a queue: a number that is not negative to Java.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] when it is missing, no number, negative, or more than that.
+    /// [`ErrorKind::Protocol`] when it is missing or no such number.
     pub fn offset(&self, name: &str) -> Result<u64> {
-        let offset: i64 = self.number(name)?;
-        u64::try_from(offset).map_err(|_| {
-            let why = format!("the response's field `{name}` should be an offset and is {offset}");
-            Error::new(ErrorKind::Protocol, why)
-        })
+        let offset: u64 = self.number(name)?;
+        if i64::try_from(offset).is_ok() {
+            return Ok(offset);
+        }
+        let why = format!("the response's field `{name}` should be an offset and is {offset}");
+        Err(Error::new(ErrorKind::Protocol, why))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -39,6 +39,8 @@ struct State {
     /// By group and topic: how many, and the topic.
     producers: HashMap<ProducerKey, (usize, Arc<TopicEntry>)>,
     groups: HashMap<Arc<str>, Group>,
+    /// Brokers that were sent heartbeats.
+    told: BTreeSet<Arc<str>>,
 }
 
 type ProducerKey = (Arc<str>, Arc<str>);
@@ -145,6 +147,13 @@ impl Registry {
         }
     }
 
+    /// The brokers that were sent heartbeats, as far as they are `connected`: others have forgotten the client, and are forgotten.
+    pub(crate) fn told(&self, connected: impl Fn(&Arc<str>) -> bool) -> Vec<Arc<str>> {
+        let mut state = self.state();
+        state.told.retain(connected);
+        state.told.iter().cloned().collect()
+    }
+
     /// The heartbeat's body, and where to send it; nothing when there is nobody to speak for.
     fn heartbeat(&self, client_id: &str) -> Option<(String, Vec<Arc<str>>)> {
         #[derive(Serialize)]
@@ -172,7 +181,7 @@ impl Registry {
             subscription_data_set: Vec<&'a SubscriptionData>,
             unit_mode: bool,
         }
-        let state = self.state();
+        let mut state = self.state();
         let mut addresses = Vec::new();
         let mut producers: Vec<_> = state
             .producers
@@ -221,6 +230,7 @@ impl Registry {
         });
         addresses.sort_unstable();
         addresses.dedup();
+        state.told.extend(addresses.iter().cloned());
         // Strings and numbers always serialize.
         body.ok().map(|body| (body, addresses))
     }
@@ -306,6 +316,8 @@ impl Troubles {
 /// Sends one heartbeat to every broker concerned, side by side: those that do not answer must not cost the others their 120 s.
 pub(crate) async fn beat(client: &Client) -> Beaten {
     let mut beaten = Beaten::default();
+    // Forgets those that are gone.
+    client.told();
     let Some((body, addresses)) = client.registry().heartbeat(client.client_id()) else {
         return beaten;
     };

@@ -289,7 +289,7 @@ const LAST: &[Key] = &[
         consumer.max_outstanding,
         |text| value::number(text, 1..=1_000_000),
         shown,
-        "Most messages a side fetches ahead and has not acked; the fetch pauses above it. A queue has its share of them, 32 at least; in an ordered topic only the shares count. A subscription may say another number."
+        "Most messages a side fetches ahead and has not acked; the fetch pauses above it. A queue has its share of them, 32 at least; in an ordered topic only the shares count. What a group gave back may be as many again. A subscription may say another number."
     ),
     key!(
         "consumer.ready",

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    Group, Token,
-    inbox::{Held, Inbox},
-};
+use super::{Group, Token, held::Held, inbox::Inbox};
 use crate::{codes::request, error::Result, frame::Request, message::DelayLevel};
 
 pub(super) async fn nack(
@@ -31,20 +28,24 @@ pub(super) async fn nack(
     inbox.ack(token)
 }
 
-/// A retry of a topic that this client does not read in this group: another member does.
-pub(super) async fn stranger(group: &Arc<Group>, held: Held) {
+/// Gives a retry of a topic that this client does not read in this group back to the group: another member does. Tried until the queue ends.
+pub(super) async fn stranger(group: Arc<Group>, held: Held) {
     const DELAY: Duration = Duration::from_secs(10);
+    const LONGEST_PAUSE: Duration = Duration::from_secs(30);
     let Held { queue, message, .. } = &held;
     tracing::warn!(group = %group.name, topic = %message.topic, "a retry of a topic that is not read here goes back to the group");
-    while !queue.is_revoked() {
-        match send_back(group, &held, DelayLevel::nearest(DELAY)).await {
+    let mut pause = Duration::from_secs(1);
+    while !queue.is_ending() {
+        match send_back(&group, &held, DelayLevel::nearest(DELAY)).await {
             Ok(()) => {
                 queue.ack(message.offset);
+                group.signals.room.notify_waiters();
                 return;
             }
             Err(error) => {
                 tracing::warn!(group = %group.name, %error, "the broker did not take it");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }

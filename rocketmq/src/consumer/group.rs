@@ -3,19 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
 };
 
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     ConsumerOptions, Unreadable,
+    commit::{self, commit_all},
     goodbye::Goodbye,
-    inbox::{Held, Inbox},
+    inbox::Inbox,
     local::LocalOffsets,
-    lock,
-    offset::{ProcessQueue, commit_all},
-    pull, rebalance,
+    lock::{self, Locking},
+    offset::ProcessQueue,
+    pull, rebalance, release,
     start::Start,
 };
 use crate::{
@@ -25,10 +25,6 @@ use crate::{
     route::MessageQueue,
     subscription::SubscriptionData,
 };
-
-const COMMIT_EVERY: Duration = Duration::from_millis(500);
-/// How long after an ack of what is read in order: others may wait for the committed offset.
-const COMMIT_SOON: Duration = Duration::from_millis(100);
 
 /// One group of one client, as its tasks see it.
 pub(crate) struct Group {
@@ -41,8 +37,7 @@ pub(crate) struct Group {
     state: Mutex<State>,
     /// Held while queues are assigned and revoked.
     pub(super) assigning: tokio::sync::Mutex<()>,
-    /// Held while locks are renewed or given back: what is given back must not be renewed after it.
-    pub(super) locking: tokio::sync::Mutex<()>,
+    pub(super) locking: Locking,
 }
 
 /// What the tasks of a group wait for.
@@ -66,14 +61,6 @@ pub(super) struct State {
     moved: HashMap<MessageQueue, u64>,
     /// What an administrator has set offsets to, until queues are assigned next.
     pub(super) resets: BTreeMap<MessageQueue, u64>,
-}
-
-/// What became of a batch.
-pub(super) struct Delivered {
-    /// Nothing is left to be fetched again.
-    pub(super) all: bool,
-    /// Retries of topics that nobody here reads.
-    pub(super) strangers: Vec<Held>,
 }
 
 /// What consumers hold; the last one dropped ends the tasks and leaves the group.
@@ -101,11 +88,11 @@ impl GroupHandle {
             signals: Arc::default(),
             state: Mutex::default(),
             assigning: tokio::sync::Mutex::default(),
-            locking: tokio::sync::Mutex::default(),
+            locking: Locking::default(),
         });
         let tasks = [
             tokio::spawn(rebalance::run(Arc::clone(&group))).abort_handle(),
-            tokio::spawn(commit(Arc::clone(&group))).abort_handle(),
+            tokio::spawn(commit::run(Arc::clone(&group))).abort_handle(),
             tokio::spawn(lock::keep(Arc::clone(&group))).abort_handle(),
         ];
         let handle = Arc::new(GroupHandle { group, tasks });
@@ -177,8 +164,9 @@ impl GroupHandle {
         let last = group.remove(inbox);
         let revoked = group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
         inbox.forget_ending();
+        inbox.give_up_retries();
         inbox.set_uncommitted(revoked.clone());
-        let mut goodbye = Goodbye::new(group, inbox, last);
+        let mut goodbye = Goodbye::new(group, last);
         let committed = commit_all(&group.client, &group.name, revoked.iter().cloned()).await;
         if committed.is_ok() {
             inbox.set_uncommitted(Vec::new());
@@ -187,7 +175,7 @@ impl GroupHandle {
         // Where something is outstanding, its handler may go on: the lock runs out, as after a crash.
         let mut idle = revoked;
         idle.retain(|queue| !queue.is_abandoned());
-        lock::unlock_all(&group.client, &group.name, &idle).await;
+        release::unlock_revoked(group, &idle).await;
         goodbye.say().await;
         committed
     }
@@ -200,7 +188,8 @@ impl GroupHandle {
         let group = &self.group;
         let last = group.remove(inbox);
         group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
-        drop(Goodbye::new(group, inbox, last));
+        inbox.give_up_retries();
+        drop(Goodbye::new(group, last));
     }
 }
 
@@ -302,87 +291,5 @@ impl Group {
 
     pub(super) fn moved(&self, queue: &MessageQueue) -> Option<u64> {
         self.state().moved.remove(queue)
-    }
-
-    /// Hands messages of one queue to the consumers of their topics, in order, until one has no room.
-    pub(super) fn deliver(&self, batch: Vec<Held>) -> Delivered {
-        let mut delivered = Delivered {
-            all: true,
-            strangers: Vec::new(),
-        };
-        let state = self.state();
-        for held in batch {
-            // Under the lock, a revoked queue's messages cannot slip in after they were forgotten.
-            if held.queue.is_ending() {
-                delivered.all = false;
-                break;
-            }
-            match state.inboxes.get(&held.message.topic) {
-                Some(inbox) => {
-                    if !inbox.offer(held) {
-                        delivered.all = false;
-                        break;
-                    }
-                }
-                // The consumer was just dropped; its queues are about to be revoked.
-                None if held.queue.queue.topic != self.retry_topic => {
-                    delivered.all = false;
-                    break;
-                }
-                None => {
-                    held.queue.window().fetched(held.message.offset);
-                    delivered.strangers.push(held);
-                }
-            }
-        }
-        delivered
-    }
-
-    /// Waits until the consumers of the queue's messages have room.
-    pub(super) async fn room(&self, queue: &ProcessQueue) {
-        loop {
-            let room = self.signals.room.notified();
-            tokio::pin!(room);
-            // From here on no notification is missed.
-            room.as_mut().enable();
-            let free = {
-                let state = self.state();
-                match state.inboxes.get(&queue.queue.topic) {
-                    Some(inbox) => inbox.has_room(),
-                    None => state.inboxes.values().all(|inbox| inbox.has_room()),
-                }
-            };
-            if free || queue.is_ending() {
-                return;
-            }
-            room.await;
-        }
-    }
-}
-
-/// Commits what was acked, every so often, and lets others have the queues that are theirs. Ended by its owner.
-async fn commit(group: Arc<Group>) {
-    loop {
-        let acked = group.signals.acked.notified();
-        if tokio::time::timeout(COMMIT_EVERY, acked).await.is_ok() {
-            tokio::time::sleep(COMMIT_SOON).await;
-        }
-        let queues: Vec<_> = {
-            let state = group.state();
-            state
-                .queues
-                .values()
-                .chain(&state.leaving)
-                .cloned()
-                .collect()
-        };
-        // Reported where it fails; the next round tries again.
-        let _ = commit_all(&group.client, &group.name, queues).await;
-        lock::release(&group).await;
-        for inbox in group.inboxes() {
-            if let Err(error) = inbox.save().await {
-                tracing::warn!(group = %group.name, topic = %inbox.topic(), %error, "offsets were not saved");
-            }
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::{Group, group::State, offset::ProcessQueue};
+use super::{Group, group::State, offset::ProcessQueue, release::Claim};
 use crate::route::MessageQueue;
 
 impl Group {
@@ -64,12 +64,23 @@ impl Group {
         }
     }
 
-    /// The queues that this member has locks of and is not about to unlock.
+    /// The queues whose locks this member keeps.
     pub(super) fn locked(&self) -> Vec<Arc<ProcessQueue>> {
+        let mut queues = self.committing();
+        queues.retain(|queue| queue.keeps_lock());
+        queues
+    }
+
+    /// The queues of which something may be acked.
+    pub(super) fn committing(&self) -> Vec<Arc<ProcessQueue>> {
         let state = self.state();
         let queues = state.queues.values().chain(&state.leaving);
-        let locked = queues.filter(|queue| queue.lock.is_some() && !queue.is_claimed());
-        locked.cloned().collect()
+        queues.cloned().collect()
+    }
+
+    /// The queues that are to be unlocked.
+    pub(super) fn leaving(&self) -> Vec<Arc<ProcessQueue>> {
+        self.state().leaving.clone()
     }
 
     /// Whether the queue is still to be unlocked by this member.
@@ -79,27 +90,22 @@ impl Group {
         leaving.any(|process| process.queue == *queue)
     }
 
-    /// Queues to be unlocked of which nothing is outstanding any more, for one caller at a time.
-    pub(super) fn claim_idle(&self) -> Vec<Arc<ProcessQueue>> {
+    /// A broker's queues to be unlocked of which nothing is outstanding any more, for one caller at a time.
+    pub(super) fn claim_idle(&self, broker: &str) -> Vec<Claim> {
         let state = self.state();
         let leaving = state.leaving.iter();
         let idle = leaving.filter(|queue| {
             let inbox = state.inboxes.get(&queue.queue.topic);
-            inbox.is_none_or(|inbox| !inbox.has_outstanding(queue)) && queue.claim()
+            *queue.queue.broker == *broker
+                && inbox.is_none_or(|inbox| !inbox.has_outstanding(queue))
         });
-        idle.cloned().collect()
+        idle.filter_map(Claim::new).collect()
     }
 
-    /// Ends what [`Self::claim_idle`] began; not `done`: it is to be tried again.
-    pub(super) fn set_released(&self, queues: &[Arc<ProcessQueue>], done: bool) {
+    /// They are committed and unlocked.
+    pub(super) fn set_released(&self, queues: &[Arc<ProcessQueue>]) {
         let mut state = self.state();
-        for queue in queues {
-            if done {
-                queue.revoke();
-            } else {
-                queue.unclaim();
-            }
-        }
+        queues.iter().for_each(|queue| queue.revoke());
         state.leaving.retain(|queue| !queue.is_revoked());
     }
 

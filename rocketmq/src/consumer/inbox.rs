@@ -1,11 +1,8 @@
 //! One topic's messages between the fetch and the ack.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::{
@@ -14,12 +11,17 @@ use tokio::{
 };
 
 use super::{
-    ConsumerOptions, Delivery, Token, group::Signals, local::LocalOffsets, offset::ProcessQueue,
+    ConsumerOptions, Delivery, Token,
+    group::Signals,
+    held::{Contents, Held},
+    load::{BATCH, Room},
+    local::LocalOffsets,
+    offset::ProcessQueue,
+    window::Fetched,
 };
 use crate::{
     client::TopicEntry,
     error::{Error, ErrorKind, Result},
-    message::ReceivedMessage,
     subscription::SubscriptionData,
 };
 
@@ -29,7 +31,7 @@ pub(super) struct Inbox {
     options: ConsumerOptions,
     /// Of a broadcast.
     local: Option<Arc<LocalOffsets>>,
-    state: Mutex<State>,
+    state: Mutex<Contents>,
     arrived: Notify,
     /// The group's.
     signals: Arc<Signals>,
@@ -37,32 +39,20 @@ pub(super) struct Inbox {
     /// What stood in the way of the assignment last; none while it is in force.
     failure: Mutex<Option<(ErrorKind, String)>>,
     closed: AtomicBool,
+    /// How many of the topic's queues are assigned to this member.
+    queues: AtomicUsize,
     /// Queues whose last commit has not been made.
     uncommitted: Mutex<Vec<Arc<ProcessQueue>>>,
     tokens: AtomicU64,
 }
 
-#[derive(Default)]
-struct State {
-    ready: VecDeque<Held>,
-    /// Kept here because the broker did not take them back.
-    later: BTreeMap<(Instant, u64), Held>,
-    outstanding: HashMap<u64, Held>,
-    bytes: usize,
-}
-
-/// A message, the queue that its ack goes to, and how often the group has had it.
-#[derive(Clone)]
-pub(super) struct Held {
-    pub(super) queue: Arc<ProcessQueue>,
-    pub(super) message: Arc<ReceivedMessage>,
-    pub(super) attempt: u32,
-}
-
-impl State {
-    fn count(&self) -> usize {
-        self.ready.len() + self.later.len() + self.outstanding.len()
-    }
+/// What became of a fetched message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Offered {
+    Taken,
+    NoRoom,
+    /// Fetching has stepped back.
+    Behind,
 }
 
 impl Inbox {
@@ -83,6 +73,7 @@ impl Inbox {
             assigned: watch::Sender::new(false),
             failure: Mutex::default(),
             closed: AtomicBool::new(false),
+            queues: AtomicUsize::new(0),
             uncommitted: Mutex::default(),
             tokens: AtomicU64::new(1),
         }
@@ -92,7 +83,7 @@ impl Inbox {
         &self.entry.topic
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Contents> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,29 +110,49 @@ impl Inbox {
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.has_room_in(&self.state())
+    pub(super) fn set_queues(&self, count: usize) {
+        self.queues.store(count, Ordering::Relaxed);
     }
 
-    fn has_room_in(&self, state: &State) -> bool {
-        state.count() < self.options.max_outstanding
-            && state.bytes < self.options.max_outstanding_bytes
+    pub(super) fn max_span(&self) -> u64 {
+        self.options.max_span
     }
 
-    /// Takes a fetched message if there is room for it.
-    pub(super) fn offer(&self, held: Held) -> bool {
+    /// How many messages of the queue may be fetched. Those of the topic share its limit evenly, but none gets less than what one fetch brings; retries have
+    /// as much again for themselves.
+    pub(super) fn room(&self, queue: &ProcessQueue) -> Room {
+        self.room_in(&mut self.state(), queue)
+    }
+
+    fn room_in(&self, state: &mut Contents, queue: &ProcessQueue) -> Room {
+        let load = state.load(queue);
+        if queue.is_retry() {
+            return load.room(&self.options, 0, usize::MAX);
+        }
+        let queues = self.queues.load(Ordering::Relaxed).max(1);
+        let share = BATCH.max(self.options.max_outstanding / queues);
+        load.room(&self.options, queue.held(), share)
+    }
+
+    /// Takes a fetched message if there is room for it; `at` is where fetching stands for whoever fetched it.
+    pub(super) fn offer(&self, held: Held, at: u64) -> Offered {
         let mut state = self.state();
-        if !self.has_room_in(&state) {
-            return false;
+        if self.room_in(&mut state, &held.queue).free == 0 {
+            return Offered::NoRoom;
         }
-        // Noted before anybody can ack it. One that was fetched before is taken already.
-        if held.queue.window().fetched(held.message.offset) {
-            state.bytes += held.message.body.len();
-            state.ready.push_back(held);
-            drop(state);
-            self.arrived.notify_one();
+        // Noted before anybody can ack it.
+        let fetched = held.queue.window().fetched(at, held.message.offset);
+        match fetched {
+            Fetched::New => {
+                state.load(&held.queue).add(&held);
+                state.ready.push_back(held);
+                drop(state);
+                self.arrived.notify_one();
+                Offered::Taken
+            }
+            Fetched::Known => Offered::Taken,
+            Fetched::Behind => Offered::Behind,
         }
-        true
     }
 
     pub(super) async fn receive(&self, max: usize, until: Instant) -> Result<Vec<Delivery>> {
@@ -181,7 +192,7 @@ impl Inbox {
         {
             if !held.queue.may_hand_out(now) {
                 // The queue begins anew at its first message that is not acked, once it is locked again.
-                state.bytes -= held.message.body.len();
+                state.load(&held.queue).remove(&held);
                 self.signals.lost.notify_one();
                 continue;
             }
@@ -201,8 +212,10 @@ impl Inbox {
     }
 
     pub(super) fn ack(&self, token: Token) -> Result<()> {
-        let held = self.remove(token).ok_or_else(stale)?;
+        let held = self.outstanding(token)?;
+        // The window first: a queue of which nothing is outstanding may be committed and let go at once.
         let acked = held.queue.ack(held.message.offset);
+        self.remove(token);
         if self.is_ordered() {
             self.signals.acked.notify_one();
         }
@@ -218,16 +231,13 @@ impl Inbox {
     }
 
     /// Takes a delivery out, which makes room.
-    fn remove(&self, token: Token) -> Option<Held> {
+    fn remove(&self, token: Token) {
         let mut state = self.state();
-        let held = state.outstanding.remove(&token.0)?;
-        state.bytes -= held.message.body.len();
-        let count = state.count();
-        drop(state);
-        if count < self.options.max_outstanding {
-            self.signals.room.notify_waiters();
+        if let Some(held) = state.outstanding.remove(&token.0) {
+            state.load(&held.queue).remove(&held);
         }
-        Some(held)
+        drop(state);
+        self.signals.room.notify_waiters();
     }
 
     /// Hands a delivery out again when it is `due`; if its queue is to go to another member, that one does.
@@ -281,27 +291,32 @@ impl Inbox {
 
     /// Forgets what came from queues that are not this member's any more. Of those that it is still to hand over, what was handed out stays.
     pub(super) fn forget_ending(&self) {
-        let mut state = self.state();
-        let state = &mut *state;
-        let mut freed = 0;
-        let mut stays = |held: &Held| {
-            let stays = !held.queue.is_ending();
-            if !stays {
-                freed += held.message.body.len();
+        self.state().drop_held(|held, handed_out| {
+            if !handed_out {
+                return held.queue.is_ending();
             }
-            stays
-        };
-        state.ready.retain(&mut stays);
-        state.later.retain(|_, held| stays(held));
-        state.outstanding.retain(|_, held| {
-            let stays = !held.queue.is_revoked();
-            if !stays {
-                freed += held.message.body.len();
+            let goes = held.queue.is_revoked();
+            if goes {
                 held.queue.set_abandoned();
             }
-            stays
+            goes
         });
-        state.bytes -= freed;
+        self.signals.room.notify_waiters();
+    }
+
+    /// Gives up what came from queues of the group's retry topic, which outlive this one topic: it is to be fetched again.
+    pub(super) fn give_up_retries(&self) {
+        let mut given_up = Vec::new();
+        self.state().drop_held(|held, _| {
+            let goes = held.queue.is_retry() && !held.queue.is_revoked();
+            if goes {
+                given_up.push((Arc::clone(&held.queue), held.message.offset));
+            }
+            goes
+        });
+        for (queue, offset) in given_up {
+            queue.step_back(offset);
+        }
         self.signals.room.notify_waiters();
     }
 
@@ -372,22 +387,4 @@ fn stale() -> Error {
 #[cfg(test)]
 mod hand_out_tests;
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn inbox(topic: &str) -> Inbox {
-        let entry = Arc::new(TopicEntry::new(topic.into()));
-        Inbox::new(entry, ConsumerOptions::default(), None, Arc::default())
-    }
-
-    #[test]
-    fn failure_of_an_assignment_is_its_topics_own_and_forgotten_with_the_next_success() {
-        let (orders, refunds) = (inbox("orders"), inbox("refunds"));
-        orders.set_not_assigned(&Error::new(ErrorKind::PermissionDenied, "no right"));
-        let (kind, _) = orders.last_failure().unwrap();
-        assert_eq!(kind, ErrorKind::PermissionDenied);
-        assert_eq!(refunds.last_failure(), None);
-        orders.set_assigned();
-        assert_eq!(orders.last_failure(), None);
-    }
-}
+mod tests;

@@ -11,10 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{
-    Group,
-    offset::{ProcessQueue, commit_all},
-};
+use super::{Group, commit::by_broker, offset::ProcessQueue};
 use crate::{
     client::Client,
     codes::request,
@@ -127,7 +124,7 @@ async fn lock(
 }
 
 /// Lets others have the queues.
-async fn unlock(
+pub(super) async fn unlock(
     client: &Client,
     group: &str,
     master: &Arc<str>,
@@ -190,7 +187,9 @@ pub(super) async fn acquire(
     let asking = brokers.into_iter().map(|(broker, queues)| {
         let (client, name) = (group.client.clone(), Arc::clone(&group.name));
         let master = route.master(&broker).cloned();
+        let locking = group.locking.of(&broker);
         async move {
+            let _locking = locking.lock().await;
             let asked = Instant::now();
             let locked = match &master {
                 Some(master) => lock(&client, &name, master, &queues).await,
@@ -242,43 +241,62 @@ pub(super) async fn keep(group: Arc<Group>) {
     }
 }
 
+/// One at a time at each broker: locks are got, renewed or given back. What is given back must not be renewed after it.
+#[derive(Debug, Default)]
+pub(super) struct Locking(Mutex<BTreeMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locking {
+    /// The broker's, to be held during the call.
+    pub(super) fn of(&self, broker: &Arc<str>) -> Arc<tokio::sync::Mutex<()>> {
+        let mut brokers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(brokers.entry(Arc::clone(broker)).or_default())
+    }
+}
+
 /// Whether every broker has answered.
 async fn renew(group: &Arc<Group>) -> bool {
-    let _locking = group.locking.lock().await;
-    let mut brokers: BTreeMap<Arc<str>, Vec<Arc<ProcessQueue>>> = BTreeMap::new();
-    for queue in group.locked() {
-        let broker = Arc::clone(&queue.queue.broker);
-        brokers.entry(broker).or_default().push(queue);
-    }
-    let asking = brokers.into_values().map(|queues| {
-        let (client, name) = (group.client.clone(), Arc::clone(&group.name));
-        async move {
-            let asked = Instant::now();
-            let locked = match queues[0].master() {
-                Ok(master) => lock(&client, &name, &master, queues.iter().map(|q| &q.queue)).await,
-                Err(error) => Err(error),
-            };
-            Ok((queues, asked, locked))
-        }
-    });
-    let answers = match together(asking.collect()).await {
-        Ok(answers) => answers,
+    let asking = by_broker(group.locked())
+        .into_iter()
+        .map(|(broker, queues)| {
+            let group = Arc::clone(group);
+            async move { Ok(renew_at(&group, &broker, queues).await) }
+        });
+    match together(asking.collect()).await {
+        Ok(answered) => answered.into_iter().all(|answered| answered),
         Err(error) => {
-            tracing::warn!(group = %group.name, %error, "no lock was renewed");
-            return false;
-        }
-    };
-    let mut all = true;
-    for (queues, asked, locked) in answers {
-        if let Err(error) = &locked {
-            tracing::warn!(group = %group.name, %error, "locks of queues were not renewed");
-            all = false;
-        }
-        for queue in queues {
-            note(group, &queue, asked, locked.as_ref().ok());
+            tracing::warn!(group = %group.name, %error, "not every lock was renewed");
+            false
         }
     }
-    all
+}
+
+async fn renew_at(
+    group: &Arc<Group>,
+    broker: &Arc<str>,
+    mut queues: Vec<Arc<ProcessQueue>>,
+) -> bool {
+    let locking = group.locking.of(broker);
+    let _locking = locking.lock().await;
+    // Some may have been given back meanwhile.
+    queues.retain(|queue| queue.keeps_lock());
+    let Some(first) = queues.first() else {
+        return true;
+    };
+    let asked = Instant::now();
+    let locked = match first.master() {
+        Ok(master) => {
+            let names = queues.iter().map(|queue| &queue.queue);
+            lock(&group.client, &group.name, &master, names).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &locked {
+        tracing::warn!(group = %group.name, %broker, %error, "locks of queues were not renewed");
+    }
+    for queue in &queues {
+        note(group, queue, asked, locked.as_ref().ok());
+    }
+    locked.is_ok()
 }
 
 /// What becomes of a queue after its lock was asked for again; `locked` is what the broker said.
@@ -305,54 +323,6 @@ fn note(
         tracing::warn!(group = %group.name, queue = %queue.queue, "the lock of the queue was not renewed in time: it begins anew");
         group.hand_over(|other| std::ptr::eq(other, &**queue));
         group.changed.notify_one();
-    }
-}
-
-/// Commits and unlocks queues that are to go to others and of which nothing is outstanding any more.
-pub(super) async fn release(group: &Arc<Group>) {
-    let idle = group.claim_idle();
-    if idle.is_empty() {
-        return;
-    }
-    let _locking = group.locking.lock().await;
-    let done = match commit_all(&group.client, &group.name, idle.iter().cloned()).await {
-        Ok(()) => {
-            unlock_all(&group.client, &group.name, &idle).await;
-            true
-        }
-        // The lock is kept, and renewed, until the commit has been made; the next round tries again.
-        Err(_) => false,
-    };
-    group.set_released(&idle, done);
-}
-
-/// Unlocks queues at their brokers, all of them at once.
-pub(super) async fn unlock_all(client: &Client, group: &Arc<str>, queues: &[Arc<ProcessQueue>]) {
-    let mut brokers: BTreeMap<Arc<str>, Vec<MessageQueue>> = BTreeMap::new();
-    for queue in queues {
-        // No master: the lock runs out.
-        if let Ok(master) = queue.master()
-            && queue.lock.is_some()
-        {
-            let queues = brokers.entry(master).or_default();
-            queues.push(queue.queue.clone());
-        }
-    }
-    let calls = brokers.into_iter().map(|(master, queues)| {
-        let (client, group) = (client.clone(), Arc::clone(group));
-        async move {
-            unlock(&client, &group, &master, &queues).await;
-            Ok(())
-        }
-    });
-    // Only a runtime that ends ends it early.
-    let _ = together(calls.collect()).await;
-}
-
-/// Gives back the lock of a queue that could not be started.
-pub(super) async fn give_up(group: &Group, route: &TopicRoute, queue: &MessageQueue) {
-    if let Some(master) = route.master(&queue.broker) {
-        unlock(&group.client, &group.name, master, [queue]).await;
     }
 }
 

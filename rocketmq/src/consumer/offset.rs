@@ -1,17 +1,11 @@
 //! One assigned queue: what is fetched, what is committed, and the calls for both.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-use tokio::{
-    task::{AbortHandle, JoinSet},
-    time::Instant,
-};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
     Unreadable, local::LocalOffsets, lock::QueueLock, source::Source, start::Start, window::Window,
@@ -21,6 +15,7 @@ use crate::{
     codes::{request, response},
     error::{Error, ErrorKind, Result},
     frame::Request,
+    message::RETRY_PREFIX,
     route::{Broker, MessageQueue},
 };
 
@@ -35,6 +30,12 @@ pub(super) struct ProcessQueue {
     /// The id of the replica that is to be asked next; the master is 0.
     suggested: AtomicU64,
     window: Mutex<Window>,
+    /// How many messages of it are in an inbox.
+    held: AtomicUsize,
+    /// Fetching has stepped back: what is being fetched is not wanted now.
+    stepped_back: Notify,
+    /// Since when retries of topics that nobody here reads may be waiting for somebody.
+    since: Mutex<Instant>,
     /// Nothing more is handed out; what was handed out may still be acked.
     leaving: AtomicBool,
     revoked: AtomicBool,
@@ -42,6 +43,10 @@ pub(super) struct ProcessQueue {
     abandoned: AtomicBool,
     /// Somebody is about to let it go.
     releasing: AtomicBool,
+    /// Its lock is not to be renewed any more.
+    unlocking: AtomicBool,
+    /// Nothing was committed since it was assigned.
+    untouched: AtomicBool,
     /// Held while committing, so that commits keep their order.
     committed: tokio::sync::Mutex<Committed>,
     fetching: Mutex<Option<AbortHandle>>,
@@ -54,8 +59,6 @@ struct Committed {
     offset: Option<u64>,
     /// Who was told last: a replica does not pass it on to its master.
     address: Option<Arc<str>>,
-    /// Nothing was committed since the queue was assigned.
-    untouched: bool,
     /// How often the broker is still to be asked whether it has it.
     checks: u8,
 }
@@ -73,14 +76,18 @@ impl ProcessQueue {
             local: start.local,
             suggested: AtomicU64::new(0),
             window: Mutex::new(Window::new(start.offset)),
+            held: AtomicUsize::new(0),
+            stepped_back: Notify::new(),
+            since: Mutex::new(Instant::now()),
             leaving: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             releasing: AtomicBool::new(false),
+            unlocking: AtomicBool::new(false),
+            untouched: AtomicBool::new(true),
             committed: tokio::sync::Mutex::new(Committed {
                 offset: start.committed,
                 address: None,
-                untouched: true,
                 checks: 0,
             }),
             fetching: Mutex::new(None),
@@ -90,6 +97,41 @@ impl ProcessQueue {
 
     pub(super) fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is one of a group's retry topic.
+    pub(super) fn is_retry(&self) -> bool {
+        self.queue.topic.starts_with(RETRY_PREFIX)
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn holds_more(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn holds_less(&self) {
+        self.held.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A message that was fetched, and that nobody is going to ack, is to be fetched again.
+    pub(super) fn step_back(&self, offset: u64) {
+        if self.window().step_back(offset) {
+            *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            self.stepped_back.notify_one();
+        }
+    }
+
+    /// Waits until fetching steps back; at once if it has since the last call.
+    pub(super) async fn stepped_back(&self) {
+        self.stepped_back.notified().await;
+    }
+
+    /// When it was assigned, or stepped back last.
+    pub(super) fn since(&self) -> Instant {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_revoked(&self) -> bool {
@@ -118,12 +160,23 @@ impl ProcessQueue {
         !self.releasing.swap(true, Ordering::AcqRel)
     }
 
-    pub(super) fn is_claimed(&self) -> bool {
-        self.releasing.load(Ordering::Acquire)
+    pub(super) fn unclaim(&self) {
+        self.unlocking.store(false, Ordering::Release);
+        self.releasing.store(false, Ordering::Release);
     }
 
-    pub(super) fn unclaim(&self) {
-        self.releasing.store(false, Ordering::Release);
+    /// From here on its lock is not renewed, unless it is unclaimed.
+    pub(super) fn set_unlocking(&self) {
+        self.unlocking.store(true, Ordering::Release);
+    }
+
+    /// Whether its lock is this member's to keep.
+    pub(super) fn keeps_lock(&self) -> bool {
+        self.lock.is_some() && !self.is_revoked() && !self.unlocking.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_untouched(&self) -> bool {
+        self.untouched.load(Ordering::Acquire)
     }
 
     /// Whether its messages may be handed out: those of a queue that is read in order only while it is locked.
@@ -244,7 +297,7 @@ impl ProcessQueue {
             self.update(client, group, offset, &address).await?;
             committed.offset = Some(offset);
             committed.address = Some(Arc::clone(&address));
-            if std::mem::take(&mut committed.untouched) {
+            if self.untouched.swap(false, Ordering::AcqRel) {
                 committed.checks = CHECKS;
             }
         }
@@ -291,43 +344,6 @@ impl ProcessQueue {
         client.call(address, operation, request).await?;
         Ok(())
     }
-}
-
-/// Commits several queues: the brokers at the same time, the queues of each one after the other.
-///
-/// # Errors
-/// The last failure, once all were tried.
-pub(super) async fn commit_all(
-    client: &Client,
-    group: &Arc<str>,
-    queues: impl IntoIterator<Item = Arc<ProcessQueue>>,
-) -> Result<()> {
-    let mut brokers: BTreeMap<Arc<str>, Vec<Arc<ProcessQueue>>> = BTreeMap::new();
-    for queue in queues {
-        let broker = Arc::clone(&queue.queue.broker);
-        brokers.entry(broker).or_default().push(queue);
-    }
-    let mut commits = JoinSet::new();
-    for queues in brokers.into_values() {
-        let (client, group) = (client.clone(), Arc::clone(group));
-        commits.spawn(async move {
-            let mut result = Ok(());
-            for queue in queues {
-                if let Err(error) = queue.commit(&client, &group).await {
-                    tracing::warn!(%group, queue = %queue.queue, %error, "an offset commit failed");
-                    result = Err(error);
-                }
-            }
-            result
-        });
-    }
-    let mut result = Ok(());
-    while let Some(commit) = commits.join_next().await {
-        if let Ok(Err(error)) = commit {
-            result = Err(error);
-        }
-    }
-    result
 }
 
 /// The committed offset, if there is one.

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Group, Unreadable, give_back, group::Delivered, inbox::Held, offset::ProcessQueue};
+use tokio::task::JoinSet;
+
+use super::{Group, Unreadable, give_back, held::Held, offset::ProcessQueue, room::Delivered};
 use crate::{
     codes::{pull_flag, request, response},
     error::{Error, ErrorKind, Result},
@@ -15,8 +17,6 @@ use crate::{
     subscription::SubscriptionData,
 };
 
-/// Brokers give out no more at a time (`maxTransferCountOnMessageInMemory`'s default).
-const BATCH: usize = 32;
 /// How long the broker may hold a pull that finds nothing.
 const SUSPEND: Duration = Duration::from_secs(15);
 /// How much later than that its answer may leave: brokers look at the pulls they hold in rounds of 5 s (apache/rocketmq `PullRequestHoldService.java`, with
@@ -24,6 +24,17 @@ const SUSPEND: Duration = Duration::from_secs(15);
 const LATE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// So many retries of topics that nobody here reads may be on their way back while others of the queue are fetched.
+const MOST_STRANGERS: usize = 64;
+
+/// What one pull leaves to the next.
+#[derive(Default)]
+struct Left {
+    /// The topic of the retry that the queue stands at.
+    waits_for: Option<Arc<str>>,
+    /// Retries of topics that nobody here reads, on their way back to the group. They end with the fetching: then they are fetched again.
+    strangers: JoinSet<()>,
+}
 
 /// Fetches until the queue is revoked or the group is gone.
 pub(super) async fn run(
@@ -32,15 +43,20 @@ pub(super) async fn run(
     subscription: SubscriptionData,
 ) {
     let mut pause = FIRST_PAUSE;
+    let mut left = Left::default();
     loop {
+        while left.strangers.try_join_next().is_some() {}
+        if left.strangers.len() >= MOST_STRANGERS {
+            left.strangers.join_next().await;
+        }
         let Some(group) = group.upgrade() else {
             return;
         };
-        group.room(&queue).await;
+        let room = group.room(&queue, left.waits_for.take().as_ref()).await;
         if queue.is_ending() {
             return;
         }
-        match pull(&group, &queue, &subscription).await {
+        match pull(&group, &queue, &subscription, room, &mut left).await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(error) => {
                 tracing::warn!(group = %group.name, queue = %queue.queue, %error, "pull failed");
@@ -56,6 +72,8 @@ async fn pull(
     group: &Arc<Group>,
     queue: &Arc<ProcessQueue>,
     subscription: &SubscriptionData,
+    room: usize,
+    left: &mut Left,
 ) -> Result<()> {
     let next = queue.window().next();
     let source = queue.source()?;
@@ -71,7 +89,7 @@ async fn pull(
         .text("topic", &queue.queue.topic)
         .field("queueId", queue.queue.queue)
         .field("queueOffset", next)
-        .field("maxMsgNums", BATCH)
+        .field("maxMsgNums", room)
         .field("sysFlag", pull_flag::SUSPEND | pull_flag::SUBSCRIPTION)
         .text("commitOffset", "0")
         .field("suspendTimeoutMillis", SUSPEND.as_millis())
@@ -79,7 +97,11 @@ async fn pull(
         .field("subVersion", subscription.sub_version)
         .text("expressionType", subscription.expression_type);
     let timeout = SUSPEND + LATE + group.client.options().request_timeout;
-    let asked = group.client.invoke(&source.address, request, timeout).await;
+    let asked = tokio::select! {
+        asked = group.client.invoke(&source.address, request, timeout) => asked,
+        // What it would bring is not wanted now.
+        () = queue.stepped_back() => return Ok(()),
+    };
     let answer = match asked {
         Ok(answer) => answer,
         Err(error) => {
@@ -90,12 +112,12 @@ async fn pull(
     let suggested = answer.fields.number("suggestWhichBrokerId");
     queue.suggest(suggested.unwrap_or(0));
     match answer.code {
-        response::SUCCESS => found(group, queue, subscription, answer).await,
+        response::SUCCESS => found(group, queue, subscription, next, answer, left),
         response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => {
             queue.set_unreadable(None);
             if !source.replica {
-                let next = answer.fields.offset("nextBeginOffset")?;
-                queue.window().skip_to(next);
+                let to = answer.fields.offset("nextBeginOffset")?;
+                queue.window().skip_to(next, to);
             } else if answer.code == response::PULL_RETRY_IMMEDIATELY && queue.source()? == source {
                 return Err(nothing_from(&source.address));
             }
@@ -107,7 +129,7 @@ async fn pull(
             let start = answer.fields.offset("nextBeginOffset")?;
             tracing::warn!(group = %group.name, queue = %queue.queue, from = next, to = start, "the broker moved the offset");
             if start > next {
-                queue.window().skip_to(start);
+                queue.window().skip_to(next, start);
             } else {
                 group.restart(queue, start);
             }
@@ -143,14 +165,16 @@ fn nothing_from(replica: &Arc<str>) -> Error {
     Error::new(ErrorKind::Unavailable, why).with_address(replica)
 }
 
-async fn found(
+/// Takes what a pull from offset `from` on has found.
+fn found(
     group: &Arc<Group>,
     queue: &Arc<ProcessQueue>,
     subscription: &SubscriptionData,
+    from: u64,
     answer: Command,
+    left: &mut Left,
 ) -> Result<()> {
     let next = answer.fields.offset("nextBeginOffset")?;
-    let from = queue.window().next();
     let decoded = message::decode(answer.body, &queue.queue);
     let read = decoded.messages.last();
     let read = read.map_or(from, |message| message.offset + 1);
@@ -166,14 +190,23 @@ async fn found(
             message: Arc::new(message),
         });
     }
-    let Delivered { all, strangers } = group.deliver(batch);
-    let result = match decoded.error {
+    let Delivered {
+        all,
+        at,
+        waits_for,
+        strangers,
+    } = group.deliver(batch, from);
+    left.waits_for = waits_for;
+    for held in strangers {
+        let returned = give_back::stranger(Arc::clone(group), held);
+        left.strangers.spawn(returned);
+    }
+    match decoded.error {
         // What found no room is fetched again.
         _ if !all => Ok(()),
         None => {
-            queue
-                .window()
-                .skip_to(if decoded.more { read } else { next });
+            let to = if decoded.more { read } else { next };
+            queue.window().skip_to(at, to);
             queue.set_unreadable(None);
             Ok(())
         }
@@ -186,9 +219,5 @@ async fn found(
             }));
             Err(error)
         }
-    };
-    for held in strangers {
-        give_back::stranger(group, held).await;
     }
-    result
 }

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::{
     Group, allocate,
+    commit::commit_all,
     inbox::Inbox,
     lock::{self, Acquired},
-    offset::commit_all,
+    release,
     start::{self, Start},
 };
 use crate::{
@@ -125,17 +126,21 @@ async fn assign(
     group.forget_moved(&entry.topic, &mine);
     let revoked =
         group.hand_over(|queue| queue.queue.topic == entry.topic && !mine.contains(&queue.queue));
-    if !revoked.is_empty() {
-        // Reported where it fails; what it would have covered is delivered again.
-        let _ = commit_all(&group.client, &group.name, revoked).await;
-    }
-    lock::release(group).await;
+    group.forget_moved(&entry.topic, &mine);
+    // Reported where it fails; what it would have covered is delivered again. A broker that does not answer keeps nobody from the others for longer.
+    let commit = commit_all(&group.client, &group.name, revoked);
+    let handing_over = async { tokio::join!(commit, release::release(group)) };
+    let _ = tokio::time::timeout(group.client.options().request_timeout, handing_over).await;
     let have = group.assigned(&entry.topic);
     mine.retain(|queue| !have.contains(queue));
     if others && !mine.is_empty() {
         tokio::time::sleep(HANDOVER).await;
     }
     let begun = begin(group, &routed.route, mine, inbox).await;
+    if let Some(inbox) = inbox {
+        inbox.set_queues(have.len() + begun.queues.len());
+        group.signals.room.notify_waiters();
+    }
     for (queue, start) in begun.queues {
         let (entry, subscription) = (Arc::clone(entry), subscription.clone());
         group.assign(queue, entry, subscription, start);
@@ -177,6 +182,7 @@ async fn begin(
         waiting: acquired.waiting,
         failed: acquired.failed.take(),
     };
+    let mut not_begun = Vec::new();
     for (queue, locked) in acquired.queues {
         // Only once it is locked: the member before may have committed until then.
         match start::find(group, route, &queue, local).await {
@@ -186,12 +192,13 @@ async fn begin(
             }
             Err(error) => {
                 if locked.is_some() {
-                    lock::give_up(group, route, &queue).await;
+                    not_begun.push(queue);
                 }
                 begun.failed = Some(error);
             }
         }
     }
+    release::give_up(group, route, not_begun).await;
     begun
 }
 

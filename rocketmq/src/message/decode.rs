@@ -43,9 +43,20 @@ pub struct ReceivedMessage {
     /// The broker's own id: its address and the commit log offset.
     pub offset_message_id: String,
     properties: Bytes,
+    /// Its share of the answer that it came in, and what its body was inflated to.
+    bytes: usize,
 }
 
 impl ReceivedMessage {
+    /// What it takes of the memory, about: as it was stored, its body once more where that was compressed, and what is kept with it. A body that was not
+    /// compressed keeps the whole answer that it came in until the other messages of it are gone as well; each counts its share of that.
+    #[must_use]
+    pub fn footprint_bytes(&self) -> usize {
+        /// This struct, the owners of it, the texts in it, and the places in the tables of what is outstanding.
+        const KEPT_WITH_IT: usize = 512;
+        self.bytes.saturating_add(KEPT_WITH_IT)
+    }
+
     /// All properties, in the order in which they are stored. A name may come twice: the first one counts.
     pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
         pairs(std::str::from_utf8(&self.properties).unwrap_or_default())
@@ -171,6 +182,10 @@ fn fields(message: &mut Bytes, queue: &MessageQueue) -> Result<Fields, Failure> 
     let _queue_id = message.try_get_i32()?;
     let _flag = message.try_get_i32()?;
     let offset = message.try_get_u64()?;
+    // Then there is room for another behind it as well.
+    if offset >= i64::MAX as u64 {
+        return Err(broken(queue, "its offset is out of range").into());
+    }
     let commit_log_offset = message.try_get_u64()?;
     if offset >= i64::MAX as u64 {
         return Err(broken(queue, "its offset has none behind it").into());
@@ -215,6 +230,7 @@ fn read(
     queue: &MessageQueue,
     most: usize,
 ) -> Result<Option<(ReceivedMessage, usize)>, Failure> {
+    let stored = message.len();
     let fields = fields(message, queue)?;
     let text = std::str::from_utf8(&fields.properties).unwrap_or_default();
     let topic = match pairs(text).find(|(name, _)| *name == property::RETRY_TOPIC) {
@@ -249,6 +265,7 @@ fn read(
         body,
         offset_message_id: offset_message_id(&fields.store_host, fields.commit_log_offset),
         properties: fields.properties,
+        bytes: stored.saturating_add(inflated),
     };
     Ok(Some((message, inflated)))
 }

@@ -26,6 +26,8 @@ impl RocketmqConsumer {
     ) -> Result<Self> {
         let mut options = ConsumerOptions::default();
         options.max_outstanding = subscription.outstanding();
+        // Whoever wants more at a time wants to get so far, as on the embedded cluster.
+        options.max_span = options.max_span.max(options.max_outstanding as u64);
         match &subscription.filter {
             Filter::All => {}
             Filter::Tags(tags) => options.filter = ClientFilter::Tags(tags.clone()),

@@ -2,28 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-
-use super::{super::start::Start, *};
+use super::{
+    super::{start::Start, tests::stored_message},
+    *,
+};
 use crate::{message, route::MessageQueue};
-
-/// A message as a broker stores it.
-fn stored(queue: &MessageQueue, offset: u64) -> ReceivedMessage {
-    let mut out = BytesMut::new();
-    out.put_i32(-626_843_481);
-    out.put_slice(&[0; 12]);
-    out.put_u64(offset);
-    // All else up to the body's length.
-    out.put_slice(&[0; 56]);
-    out.put_u32(0);
-    out.put_slice(&[1, b't', 0, 0]);
-    let mut whole = BytesMut::new();
-    whole.put_u32(out.len() as u32 + 4);
-    whole.extend_from_slice(&out);
-    let mut decoded = message::decode(whole.freeze(), queue);
-    assert!(decoded.error.is_none(), "{:?}", decoded.error);
-    decoded.messages.pop().unwrap()
-}
 
 /// An inbox with `count` messages of a queue that is locked since now.
 fn locked(count: u64) -> (Inbox, Arc<ProcessQueue>) {
@@ -47,11 +30,13 @@ fn locked(count: u64) -> (Inbox, Arc<ProcessQueue>) {
     };
     let locked = Arc::new(ProcessQueue::new(queue.clone(), topic, start));
     for offset in 0..count {
-        assert!(inbox.offer(Held {
+        let mut stored = message::decode(stored_message(offset, "t"), &queue).messages;
+        let held = Held {
             queue: Arc::clone(&locked),
-            message: Arc::new(stored(&queue, offset)),
+            message: Arc::new(stored.remove(0)),
             attempt: 1,
-        }));
+        };
+        assert_eq!(inbox.offer(held, offset), Offered::Taken);
     }
     (inbox, locked)
 }

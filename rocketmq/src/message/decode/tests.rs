@@ -213,3 +213,49 @@ fn a_wrong_checksum_is_an_error() {
     body[place] = b'j';
     assert!(decode(body.freeze(), &queue("t")).error.is_some());
 }
+
+#[test]
+fn footprint_counts_what_is_stored_and_once_more_what_is_inflated() {
+    let with = |properties: &str| {
+        let message = Stored {
+            properties,
+            ..Stored::default()
+        };
+        let body = stored(&message).freeze();
+        let length = body.len();
+        let read = decode(body, &queue("t")).messages.remove(0);
+        (read.footprint_bytes(), length)
+    };
+    let large = "K\u{1}".to_owned() + &"v".repeat(10_000);
+    let ((small, _), (large, length)) = (with("K\u{1}v"), with(&large));
+    assert_eq!(large - small, 10_000 - 1);
+    assert!(large >= length);
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&[b'x'; 10_000]).unwrap();
+    let packed = encoder.finish().unwrap();
+    let message = Stored {
+        sys_flag: message_flag::COMPRESSED,
+        body: &packed,
+        ..Stored::default()
+    };
+    let body = stored(&message).freeze();
+    let length = body.len();
+    let read = decode(body, &queue("t")).messages.remove(0);
+    assert!(read.footprint_bytes() >= length + 10_000);
+}
+
+#[test]
+fn offset_that_nothing_can_lie_behind_is_no_offset() {
+    for (offset, taken) in [
+        (u64::MAX, false),
+        (1 << 63, false),
+        (i64::MAX as u64 - 1, true),
+    ] {
+        let mut body = stored(&Stored::default());
+        // Length, magic number, checksum, queue and flag are before it.
+        body[20..28].copy_from_slice(&offset.to_be_bytes());
+        let decoded = decode(body.clone().freeze(), &queue("t"));
+        assert_eq!(decoded.error.is_none(), taken, "{offset}");
+        assert_eq!(skim(body.freeze(), &queue("t")).is_ok(), taken, "{offset}");
+    }
+}
