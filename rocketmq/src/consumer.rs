@@ -276,6 +276,8 @@ impl Consumer {
 
     /// Stops fetching, commits what was acked, and leaves the group. What was handed out and not acked is delivered again to others: in order, and out of a
     /// queue that is locked, once the lock has run out (a minute); queues of which nothing is outstanding are unlocked.
+    /// What the group gave back is fetched again while this client reads other topics of the group: for the next consumer of the topic, if there is one
+    /// within 10 s, else it goes back to the group.
     /// The next call commits what this one could not, and nothing else.
     ///
     /// # Errors
