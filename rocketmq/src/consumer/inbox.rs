@@ -190,7 +190,7 @@ impl Inbox {
         while deliveries.len() < max
             && let Some(held) = state.ready.pop_front()
         {
-            if !held.queue.may_hand_out(now) {
+            if !held.queue.may_hand_out() {
                 // The queue begins anew at its first message that is not acked, once it is locked again.
                 state.load(&held.queue).remove(&held);
                 self.signals.lost.notify_one();
@@ -261,7 +261,7 @@ impl Inbox {
     /// Whether the queue of an outstanding delivery is this member's still, for certain.
     pub(super) fn may_hand_out(&self, token: Token) -> bool {
         let held = self.outstanding(token);
-        held.is_ok_and(|held| !held.queue.is_ending() && held.queue.may_hand_out(Instant::now()))
+        held.is_ok_and(|held| !held.queue.is_ending() && held.queue.may_hand_out())
     }
 
     /// Ends a delivery that nobody here is going to handle: whoever has its queue next gets it.
@@ -275,7 +275,7 @@ impl Inbox {
         }
         self.remove(token);
         self.signals.acked.notify_one();
-        if !queue.may_hand_out(Instant::now()) {
+        if !queue.may_hand_out() {
             // It begins anew, once it is locked again.
             self.signals.lost.notify_one();
         }

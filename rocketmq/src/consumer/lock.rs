@@ -9,9 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::{Group, commit::by_broker, offset::ProcessQueue};
+use super::{Group, commit::by_broker, moment::Moment, offset::ProcessQueue};
 use crate::{
     client::Client,
     codes::request,
@@ -38,14 +37,14 @@ pub(super) struct QueueLock(Mutex<State>);
 #[derive(Clone, Copy, Debug)]
 struct State {
     /// When the request was sent that got or renewed it last.
-    asked: Instant,
+    asked: Moment,
     /// It was not trusted once: the queue begins anew.
     lost: bool,
 }
 
 impl QueueLock {
     /// Given in answer to a request sent at `asked`.
-    pub(super) fn new(asked: Instant) -> QueueLock {
+    pub(super) fn new(asked: Moment) -> QueueLock {
         QueueLock(Mutex::new(State { asked, lost: false }))
     }
 
@@ -54,18 +53,18 @@ impl QueueLock {
     }
 
     /// Whether messages may be handed out under it; once they may not, they never may again.
-    pub(super) fn is_trusted(&self, now: Instant) -> bool {
+    pub(super) fn is_trusted(&self, now: Moment) -> bool {
         let mut state = self.state();
-        state.lost |= now.saturating_duration_since(state.asked) >= TRUSTED;
+        state.lost |= now.since(state.asked) >= TRUSTED;
         !state.lost
     }
 
     /// Whether the broker may have given it to another member.
-    pub(super) fn is_lapsed(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.state().asked) >= LAPSED
+    pub(super) fn is_lapsed(&self, now: Moment) -> bool {
+        now.since(self.state().asked) >= LAPSED
     }
 
-    fn renewed(&self, asked: Instant) {
+    fn renewed(&self, asked: Moment) {
         let mut state = self.state();
         state.asked = state.asked.max(asked);
     }
@@ -154,7 +153,7 @@ fn body<'a>(
 /// What came of asking for locks.
 pub(super) struct Acquired {
     /// Those that may be read, and when their locks were asked for.
-    pub(super) queues: Vec<(MessageQueue, Option<Instant>)>,
+    pub(super) queues: Vec<(MessageQueue, Option<Moment>)>,
     /// Some are held by others still.
     pub(super) waiting: bool,
     /// A broker that did not answer.
@@ -190,7 +189,7 @@ pub(super) async fn acquire(
         let locking = group.locking.of(&broker);
         async move {
             let _locking = locking.lock().await;
-            let asked = Instant::now();
+            let asked = Moment::now();
             let locked = match &master {
                 Some(master) => lock(&client, &name, master, &queues).await,
                 None => Err(no_master(&broker)),
@@ -282,7 +281,7 @@ async fn renew_at(
     let Some(first) = queues.first() else {
         return true;
     };
-    let asked = Instant::now();
+    let asked = Moment::now();
     let locked = match first.master() {
         Ok(master) => {
             let names = queues.iter().map(|queue| &queue.queue);
@@ -303,14 +302,14 @@ async fn renew_at(
 fn note(
     group: &Arc<Group>,
     queue: &Arc<ProcessQueue>,
-    asked: Instant,
+    asked: Moment,
     locked: Option<&BTreeSet<MessageQueue>>,
 ) {
     let Some(lock) = &queue.lock else {
         return;
     };
     let granted = locked.map(|locked| locked.contains(&queue.queue));
-    if granted == Some(false) || lock.is_lapsed(Instant::now()) {
+    if granted == Some(false) || lock.is_lapsed(Moment::now()) {
         tracing::warn!(group = %group.name, queue = %queue.queue, "the lock of the queue was lost: another member may read it");
         group.revoke(|other| std::ptr::eq(other, &**queue));
         group.changed.notify_one();
@@ -319,7 +318,7 @@ fn note(
     if granted == Some(true) {
         lock.renewed(asked);
     }
-    if !lock.is_trusted(Instant::now()) && !queue.is_ending() {
+    if !lock.is_trusted(Moment::now()) && !queue.is_ending() {
         tracing::warn!(group = %group.name, queue = %queue.queue, "the lock of the queue was not renewed in time: it begins anew");
         group.hand_over(|other| std::ptr::eq(other, &**queue));
         group.changed.notify_one();
@@ -332,8 +331,8 @@ mod tests {
 
     #[test]
     fn lock_that_was_not_renewed_is_trusted_for_half_as_long_as_the_broker_keeps_it() {
-        let begun = Instant::now();
-        let after = |seconds| begun + Duration::from_secs(seconds);
+        let begun = Moment::now();
+        let after = |seconds| begun.later(Duration::from_secs(seconds));
         let lock = QueueLock::new(begun);
         assert!(lock.is_trusted(after(29)));
         lock.renewed(after(20));
@@ -346,10 +345,18 @@ mod tests {
     }
 
     #[test]
-    fn lock_that_was_too_old_once_hands_nothing_out_again() {
-        let begun = Instant::now();
+    fn lock_of_a_machine_that_was_suspended_is_not_trusted() {
+        let begun = Moment::now();
         let lock = QueueLock::new(begun);
-        let later = begun + TRUSTED;
+        let woken = begun.suspended(LAPSED);
+        assert!(lock.is_lapsed(woken) && !lock.is_trusted(woken));
+    }
+
+    #[test]
+    fn lock_that_was_too_old_once_hands_nothing_out_again() {
+        let begun = Moment::now();
+        let lock = QueueLock::new(begun);
+        let later = begun.later(TRUSTED);
         assert!(!lock.is_trusted(later));
         lock.renewed(later);
         assert!(!lock.is_trusted(later) && !lock.is_lapsed(later));

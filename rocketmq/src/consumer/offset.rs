@@ -8,7 +8,8 @@ use std::sync::{
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
-    Unreadable, local::LocalOffsets, lock::QueueLock, source::Source, start::Start, window::Window,
+    Unreadable, local::LocalOffsets, lock::QueueLock, moment::Moment, source::Source, start::Start,
+    window::Window,
 };
 use crate::{
     client::{Client, TopicEntry},
@@ -180,8 +181,9 @@ impl ProcessQueue {
     }
 
     /// Whether its messages may be handed out: those of a queue that is read in order only while it is locked.
-    pub(super) fn may_hand_out(&self, now: Instant) -> bool {
-        self.lock.as_ref().is_none_or(|lock| lock.is_trusted(now))
+    pub(super) fn may_hand_out(&self) -> bool {
+        let trusted = |lock: &QueueLock| lock.is_trusted(Moment::now());
+        self.lock.as_ref().is_none_or(trusted)
     }
 
     /// Stops the fetch and what would be handed out; acks still count.
@@ -278,7 +280,7 @@ impl ProcessQueue {
     /// [`ErrorKind::Stale`] when another member may have gone further; the broker's refusal, or no answer.
     pub(super) async fn commit(&self, client: &Client, group: &str) -> Result<()> {
         let mut committed = self.committed.lock().await;
-        let lapsed = |lock: &QueueLock| lock.is_lapsed(Instant::now());
+        let lapsed = |lock: &QueueLock| lock.is_lapsed(Moment::now());
         if self.lock.as_ref().is_some_and(lapsed) {
             let why = format!("the lock of {} ran out", self.queue);
             return Err(Error::new(ErrorKind::Stale, why));

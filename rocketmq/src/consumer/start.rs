@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use super::{Group, local::LocalOffsets, offset::query};
+use super::{Group, local::LocalOffsets, moment::Moment, offset::query};
 use crate::{
     codes::request,
     error::{Error, ErrorKind, Result},
@@ -19,7 +17,7 @@ pub(super) struct Start {
     /// What the broker has for certain.
     pub(super) committed: Option<u64>,
     /// When the request was sent that locked the queue.
-    pub(super) locked: Option<Instant>,
+    pub(super) locked: Option<Moment>,
     /// Who keeps the offsets instead of the broker.
     pub(super) local: Option<Arc<LocalOffsets>>,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{start::Start, tests::stored_message},
+    super::{moment::Moment, start::Start, tests::stored_message},
     *,
 };
 use crate::{message, route::MessageQueue};
@@ -25,7 +25,7 @@ fn locked(count: u64) -> (Inbox, Arc<ProcessQueue>) {
     let start = Start {
         offset: 0,
         committed: None,
-        locked: Some(Instant::now()),
+        locked: Some(Moment::now()),
         local: None,
     };
     let locked = Arc::new(ProcessQueue::new(queue.clone(), topic, start));
