@@ -177,7 +177,12 @@ async fn begin(
         waiting: acquired.waiting,
         failed: acquired.failed.take(),
     };
+    let mut silent = BTreeSet::new();
     for (queue, locked) in acquired.queues {
+        // Asked once a round, not once for each of its queues.
+        if silent.contains(&queue.broker) {
+            continue;
+        }
         // Only once it is locked: the member before may have committed until then.
         match start::find(group, route, &queue, local).await {
             Ok(mut start) => {
@@ -185,6 +190,9 @@ async fn begin(
                 begun.queues.push((queue, start));
             }
             Err(error) => {
+                if error.kind() == ErrorKind::Timeout {
+                    silent.insert(Arc::clone(&queue.broker));
+                }
                 if locked.is_some() {
                     lock::give_up(group, route, &queue).await;
                 }
