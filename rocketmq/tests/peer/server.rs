@@ -199,7 +199,11 @@ fn framed(header: &str, body: &[u8]) -> Vec<u8> {
 
 /// A consumer that has its queue.
 pub(crate) async fn consumer(server: &Server) -> (Client, Consumer) {
-    let client = Client::new(ClientOptions::new([&*server.address], "one")).unwrap();
+    let mut options = ClientOptions::new([&*server.address], "one");
+    // The server shares a busy machine with other tests.
+    options.connect_timeout = Duration::from_secs(30);
+    options.request_timeout = Duration::from_secs(30);
+    let client = Client::new(options).unwrap();
     let consumer = Consumer::new(&client, TOPIC, "billing", ConsumerOptions::default())
         .await
         .unwrap();
