@@ -126,7 +126,6 @@ async fn assign(
     group.forget_moved(&entry.topic, &mine);
     let revoked =
         group.hand_over(|queue| queue.queue.topic == entry.topic && !mine.contains(&queue.queue));
-    group.forget_moved(&entry.topic, &mine);
     // Reported where it fails; what it would have covered is delivered again. A broker that does not answer keeps nobody from the others for longer.
     let commit = commit_all(&group.client, &group.name, revoked);
     let handing_over = async { tokio::join!(commit, release::release(group)) };
@@ -183,7 +182,15 @@ async fn begin(
         failed: acquired.failed.take(),
     };
     let mut not_begun = Vec::new();
+    let mut silent = BTreeSet::new();
     for (queue, locked) in acquired.queues {
+        // Asked once a round, not once for each of its queues.
+        if silent.contains(&queue.broker) {
+            if locked.is_some() {
+                not_begun.push(queue);
+            }
+            continue;
+        }
         // Only once it is locked: the member before may have committed until then.
         match start::find(group, route, &queue, local).await {
             Ok(mut start) => {
@@ -191,6 +198,9 @@ async fn begin(
                 begun.queues.push((queue, start));
             }
             Err(error) => {
+                if error.kind() == ErrorKind::Timeout {
+                    silent.insert(Arc::clone(&queue.broker));
+                }
                 if locked.is_some() {
                     not_begun.push(queue);
                 }

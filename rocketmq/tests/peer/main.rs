@@ -4,4 +4,5 @@ mod close;
 mod replica;
 mod reset;
 mod server;
+mod silent;
 mod unreadable;

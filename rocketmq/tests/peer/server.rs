@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) is_replica: AtomicBool,
     /// So many pulls find something and get nothing, as from a replica of 4.9 that is not to be read from: it tells the offset behind what it found.
     pub(crate) keeps_back: AtomicUsize,
+    /// In the route as well: the address of broker `a`, and how many queues it has.
+    pub(crate) neighbour: Mutex<Option<(String, u32)>>,
     /// Frames of the server's own, which go out before its next answer.
     own: Mutex<Vec<u8>>,
     /// Messages in the brokers' format, from [`FIRST`] on.
@@ -55,6 +57,7 @@ impl Server {
             committed: AtomicI64::new(NOTHING),
             is_replica: AtomicBool::new(false),
             keeps_back: AtomicUsize::new(0),
+            neighbour: Mutex::default(),
             own: Mutex::default(),
             stored,
             heard: Mutex::default(),
@@ -142,13 +145,15 @@ impl Server {
                 }
             }
             request::GET_ROUTEINFO_BY_TOPIC => {
-                body = format!(
-                    r#"{{"brokerDatas":[{{"cluster":"c","brokerName":"b","brokerAddrs":{{"{}":"{}"}}}}],
-                    "queueDatas":[{{"brokerName":"b","readQueueNums":1,"writeQueueNums":1,"perm":6}}]}}"#,
-                    u8::from(self.is_replica.load(Ordering::SeqCst)),
-                    self.address
-                )
-                .into_bytes();
+                let id = u8::from(self.is_replica.load(Ordering::SeqCst));
+                let mut brokers = broker("b", id, &self.address);
+                let mut queues = queues("b", 1);
+                if let Some((address, count)) = &*self.neighbour.lock().unwrap() {
+                    brokers += &format!(",{}", broker("a", 0, address));
+                    queues += &format!(",{}", self::queues("a", *count));
+                }
+                let route = format!(r#"{{"brokerDatas":[{brokers}],"queueDatas":[{queues}]}}"#);
+                body = route.into_bytes();
             }
             request::GET_CONSUMER_LIST_BY_GROUP => {
                 body = br#"{"consumerIdList":["one"]}"#.to_vec();
@@ -173,6 +178,16 @@ impl Server {
     }
 }
 
+fn broker(name: &str, id: u8, address: &str) -> String {
+    format!(r#"{{"cluster":"c","brokerName":"{name}","brokerAddrs":{{"{id}":"{address}"}}}}"#)
+}
+
+fn queues(broker: &str, count: u32) -> String {
+    format!(
+        r#"{{"brokerName":"{broker}","readQueueNums":{count},"writeQueueNums":{count},"perm":6}}"#
+    )
+}
+
 fn framed(header: &str, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.put_u32(u32::try_from(4 + header.len() + body.len()).unwrap());
@@ -184,7 +199,11 @@ fn framed(header: &str, body: &[u8]) -> Vec<u8> {
 
 /// A consumer that has its queue.
 pub(crate) async fn consumer(server: &Server) -> (Client, Consumer) {
-    let client = Client::new(ClientOptions::new([&*server.address], "one")).unwrap();
+    let mut options = ClientOptions::new([&*server.address], "one");
+    // The server shares a busy machine with other tests.
+    options.connect_timeout = Duration::from_secs(30);
+    options.request_timeout = Duration::from_secs(30);
+    let client = Client::new(options).unwrap();
     let consumer = Consumer::new(&client, TOPIC, "billing", ConsumerOptions::default())
         .await
         .unwrap();
