@@ -66,7 +66,8 @@ impl MemberState {
     /// How much one queue may have outstanding, so that what waits there keeps no other queue from being read.
     fn share(&self, max_outstanding: usize) -> usize {
         let own = self.cursors.iter().filter(|cursor| cursor.is_assigned());
-        LEAST_SHARE.max(max_outstanding / own.count().max(1))
+        let even = max_outstanding / own.count().max(1);
+        LEAST_SHARE.max(even).min(max_outstanding)
     }
 }
 
