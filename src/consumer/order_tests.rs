@@ -1,9 +1,9 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::Consumer;
 use crate::{
     Delivery, IdempotencyKey, Message, Producer, Side,
-    backend::{Incoming, Subscription},
+    backend::{BackendConsumer, Incoming, Subscription},
     dedup::{Claim, DedupStore},
     fixture::{GROUP, TOPIC, World, key_of, nothing, one, within},
     stage::{Stage, bucket_of},
@@ -340,6 +340,30 @@ async fn retried_message_is_not_taken_for_one_of_the_topics_own_queue_of_the_sam
     assert_eq!(world.backlog(Side::Source).await.total(), 0);
 }
 
+/// A member of the group without all that is tested here.
+async fn bare_member(world: &World) -> Arc<dyn BackendConsumer> {
+    let mut subscription = Subscription::new(TOPIC, GROUP);
+    subscription.ordered = true;
+    let client = world.client(Side::Source, "other");
+    client.consumer(&subscription).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_goes_to_another_member_although_nobody_receives_what_waits_here() {
+    let world = World::ordered(Stage::DualWrite, 0).await;
+    let producer = world.producer();
+    let consumer = world.consumer();
+    consumer.ready(Duration::from_secs(5)).await.unwrap();
+    // More than has a place.
+    for number in 0..200 {
+        send(&producer, &format!("k{number}"), "1").await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let other = bare_member(&world).await;
+    let there = other.receive(200, Duration::from_secs(5)).await.unwrap();
+    assert!(!there.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn message_whose_queue_was_promised_to_another_member_is_not_handed_out_any_more() {
     let world = World::ordered(Stage::DualWrite, 0).await;
@@ -351,10 +375,7 @@ async fn message_whose_queue_was_promised_to_another_member_is_not_handed_out_an
     }
     // All of them are claimed and wait for a receive.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let other = world.client(Side::Source, "other");
-    let mut subscription = Subscription::new(TOPIC, GROUP);
-    subscription.ordered = true;
-    let other = other.consumer(&subscription).await.unwrap();
+    let other = bare_member(&world).await;
     // No task has run since.
     let handed = consumer.receive(64, Duration::ZERO).await.unwrap();
     let handed: BTreeSet<_> = handed.into_iter().map(|got| got.message_id).collect();
