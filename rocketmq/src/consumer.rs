@@ -52,7 +52,7 @@ pub struct ConsumerOptions {
     pub filter: Filter,
     /// Fetching pauses while so many messages are fetched and not yet acked. The topic's queues share them evenly, so that one that does not get on leaves the
     /// others their part; none has less than 32. What the group gave back may be as many again, so that it is read however full the topic's own part is.
-    /// Default 1024.
+    /// In order the shares count alone: a message of one queue may wait for one of another. Default 1024.
     pub max_outstanding: usize,
     /// The same for the memory that they take: bodies, properties, and what goes with them. The last one may pass it. Default 64 MiB.
     pub max_outstanding_bytes: usize,
