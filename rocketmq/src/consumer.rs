@@ -12,6 +12,7 @@ mod inbox;
 mod load;
 mod local;
 mod lock;
+mod members;
 mod moment;
 mod offset;
 mod pull;

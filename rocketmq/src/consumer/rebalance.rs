@@ -13,17 +13,14 @@ use super::{
     commit::commit_all,
     inbox::Inbox,
     lock::{self, Acquired},
+    members::members,
     release,
     start::{self, Start},
 };
 use crate::{
     client::TopicEntry,
-    codes::request,
     error::{Error, ErrorKind, Result},
-    fastjson,
-    frame::Request,
-    heartbeat,
-    route::{Broker, MessageQueue, TopicRoute},
+    route::{MessageQueue, TopicRoute},
     subscription::{Filter, SubscriptionData},
 };
 
@@ -210,49 +207,4 @@ async fn begin(
     }
     release::give_up(group, route, not_begun).await;
     begun
-}
-
-/// The group's members, sorted, this one among them.
-async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<String>> {
-    #[derive(serde::Deserialize)]
-    struct Members {
-        #[serde(default, rename = "consumerIdList")]
-        ids: Vec<String>,
-    }
-    let client = &group.client;
-    let routed = entry.routed();
-    let mut failed = None;
-    for address in routed.route.brokers.iter().filter_map(Broker::answering) {
-        let request =
-            Request::new(request::GET_CONSUMER_LIST_BY_GROUP).text("consumerGroup", &group.name);
-        let answer = match client.call(address, "the list of members", request).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                failed = Some(error);
-                continue;
-            }
-        };
-        let mut ids = fastjson::from_slice::<Members>(&answer.body)?.ids;
-        ids.sort_unstable();
-        // A client with two connections is listed twice.
-        ids.dedup();
-        if ids.iter().any(|id| **id == **client.client_id()) {
-            return Ok(ids);
-        }
-        failed = Some(
-            Error::new(
-                ErrorKind::Unavailable,
-                "the broker does not list this client yet",
-            )
-            .with_address(address),
-        );
-    }
-    // The next round may find that the brokers have heard of us.
-    let _ = heartbeat::beat(client).await;
-    Err(failed.unwrap_or_else(|| {
-        Error::new(
-            ErrorKind::Unavailable,
-            "no broker can tell the group's members",
-        )
-    }))
 }

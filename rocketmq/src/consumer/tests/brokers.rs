@@ -55,6 +55,36 @@ async fn broker_that_does_not_answer_holds_up_no_commit_at_the_others() {
 }
 
 #[tokio::test]
+async fn broker_that_has_heard_of_one_member_only_gives_it_no_queues_of_the_others() {
+    for (listed_at_a, mine) in [(vec!["one"], 2), (vec!["two"], 2), (vec![], 2)] {
+        let cluster = Cluster::start(&["a", "b"], 2).await;
+        cluster.state().members = vec!["one", "two"];
+        cluster.state().listed_at.insert("a", listed_at_a.clone());
+        let client = cluster.client();
+        let orders = cluster
+            .consumer(&client, "orders", ConsumerOptions::default())
+            .await;
+        assert_eq!(orders.assigned().len(), mine, "a lists {listed_at_a:?}");
+    }
+}
+
+#[tokio::test]
+async fn broker_that_does_not_tell_the_members_keeps_nobody_from_the_queues() {
+    let cluster = Cluster::start(&["a", "b"], 2).await;
+    cluster
+        .state()
+        .stuck
+        .insert(("a", request::GET_CONSUMER_LIST_BY_GROUP));
+    let client = cluster.client();
+    let begun = Instant::now();
+    let orders = cluster
+        .consumer(&client, "orders", ConsumerOptions::default())
+        .await;
+    assert_eq!(orders.assigned().len(), 4);
+    assert!(begun.elapsed() < REQUEST_TIMEOUT, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn queues_of_one_broker_are_committed_at_the_same_time() {
     const QUEUES: u32 = 16;
     let cluster = Cluster::start(&["a"], QUEUES).await;

@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) next_begin: Option<u64>,
     /// The group.
     pub(super) members: Vec<&'static str>,
+    /// Those that a broker knows, where that is not the whole group.
+    pub(super) listed_at: BTreeMap<&'static str, Vec<&'static str>>,
     /// The next pull of a queue of this topic is told that its offset is none, and which is; from then on the group has other members.
     pub(super) moves: Option<(&'static str, u64, Vec<&'static str>)>,
 }
@@ -59,6 +61,7 @@ impl Default for State {
             heard: Vec::new(),
             next_begin: None,
             members: vec!["one"],
+            listed_at: BTreeMap::new(),
             moves: None,
         }
     }
@@ -242,7 +245,8 @@ impl State {
                 answer(command, response::SUCCESS, &fields, &found.concat())
             }
             request::GET_CONSUMER_LIST_BY_GROUP => {
-                let members = serde_json::json!({ "consumerIdList": self.members });
+                let listed = self.listed_at.get(broker).unwrap_or(&self.members);
+                let members = serde_json::json!({ "consumerIdList": listed });
                 test_peer::success(command, &members.to_string())
             }
             request::GET_MIN_OFFSET => answer(command, response::SUCCESS, r#""offset":"0""#, b""),
