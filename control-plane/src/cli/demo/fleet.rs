@@ -142,7 +142,7 @@ impl Fleet {
             let (fleet, sender, stopped) = (self.clone(), sender.clone(), stopped.clone());
             senders.spawn(async move {
                 while !*stopped.borrow() {
-                    if !fleet.pace.turn(fleet.ledger.begun()).await {
+                    if !fleet.pace.turn(|| fleet.ledger.begun()).await {
                         continue;
                     }
                     if !sender.send_next(&fleet.ledger, fleet.kind).await {

@@ -46,13 +46,15 @@ impl Pace {
         self.quota.load(Ordering::Acquire)
     }
 
-    /// Waits for the next place in the schedule; false when there is none for now, after a moment. Time that nobody used is not made up for.
-    pub(super) async fn turn(&self, begun: u64) -> bool {
-        if begun >= self.limit.load(Ordering::Acquire) {
+    /// Waits for the next place in the schedule; false when there is none for now, after a moment. Time that nobody used is not made up for. `begun` tells how
+    /// many messages were begun in all.
+    pub(super) async fn turn(&self, begun: impl Fn() -> u64) -> bool {
+        let is_at_the_limit = || begun() >= self.limit.load(Ordering::Acquire);
+        if is_at_the_limit() {
             tokio::time::sleep(AT_THE_LIMIT).await;
             return false;
         }
-        let interval = if begun < self.quota() {
+        let interval = if begun() < self.quota() {
             self.interval_us
         } else {
             self.interval_us * TRICKLE
@@ -64,6 +66,26 @@ impl Pace {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |slot| Some(turn(slot)))
             .map_or(now, turn);
         tokio::time::sleep_until(self.started + Duration::from_micros(slot)).await;
-        true
+        // Others had their turns meanwhile.
+        !is_at_the_limit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_passes_the_limit_who_waited_while_others_reached_it() {
+        let pace = Pace::per_second(10);
+        pace.set_quota(u64::MAX);
+        pace.set_limit(100);
+        let begun = AtomicU64::new(95);
+        let turn = async || {
+            let has_turn = pace.turn(|| begun.load(Ordering::Acquire)).await;
+            begun.fetch_add(if has_turn { 10 } else { 0 }, Ordering::AcqRel);
+        };
+        tokio::join!(turn(), turn(), turn());
+        assert_eq!(begun.load(Ordering::Acquire), 105);
     }
 }
