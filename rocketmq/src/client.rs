@@ -11,7 +11,7 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
     codes::{request, response},
-    connection::{Connection, Listener, expect_success},
+    connection::{Listener, expect_success},
     consumer::reset,
     credentials::CredentialsSource,
     error::{Error, ErrorKind, Result},
@@ -197,7 +197,7 @@ impl Client {
         let connection = match self.inner.pool.existing(address) {
             Some(connection) => connection,
             None => {
-                let connected = tokio::time::timeout(timeout, self.connection(address)).await;
+                let connected = tokio::time::timeout(timeout, self.inner.pool.get(address)).await;
                 connected.map_err(|_| {
                     let text = format!("cannot connect within {} ms", timeout.as_millis());
                     Error::new(ErrorKind::Timeout, text).with_address(address)
@@ -206,14 +206,6 @@ impl Client {
         };
         let left = timeout.saturating_sub(begun.elapsed());
         self.inner.pool.invoke(&connection, request, left).await
-    }
-
-    /// The connection to a broker; within the bounds of connecting if there is none yet.
-    async fn connection(&self, address: &Arc<str>) -> Result<Arc<Connection>> {
-        if let Some(connection) = self.inner.pool.existing(address) {
-            return Ok(connection);
-        }
-        self.inner.pool.get(address).await
     }
 
     /// [`Self::invoke`] within the client's own timeout, which begins once there is a connection; an answer other than success is an error. `operation` names the call in it.
@@ -230,7 +222,7 @@ impl Client {
         request: Request,
     ) -> Result<Command> {
         let code = request.code();
-        let connection = self.connection(address).await?;
+        let connection = self.inner.pool.get(address).await?;
         let timeout = self.inner.options.request_timeout;
         let command = self
             .inner

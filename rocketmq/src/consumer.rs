@@ -1,6 +1,7 @@
 //! Consuming a topic as a member of a group.
 
 mod allocate;
+mod by_broker;
 mod commit;
 mod committed;
 mod give_back;

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Group, offset::ProcessQueue, release};
+use super::{Group, by_broker::by_broker, offset::ProcessQueue, release};
 use crate::{
     client::Client,
     error::{Error, Result},
@@ -59,17 +59,6 @@ pub(super) struct Committed {
     pub(super) done: Vec<Arc<ProcessQueue>>,
     /// The last failure, if there was one.
     pub(super) failed: Option<Error>,
-}
-
-pub(super) fn by_broker(
-    queues: impl IntoIterator<Item = Arc<ProcessQueue>>,
-) -> BTreeMap<Arc<str>, Vec<Arc<ProcessQueue>>> {
-    let mut brokers: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for queue in queues {
-        let broker = Arc::clone(&queue.queue.broker);
-        brokers.entry(broker).or_default().push(queue);
-    }
-    brokers
 }
 
 /// Commits several queues, all at the same time.

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, commit::by_broker, moment::Moment, offset::ProcessQueue};
+use super::{Group, by_broker::by_broker, moment::Moment, offset::ProcessQueue};
 use crate::{
     client::Client,
     codes::request,
@@ -178,12 +178,7 @@ pub(super) async fn acquire(
     queues: BTreeSet<MessageQueue>,
 ) -> Acquired {
     let count = queues.len();
-    let mut brokers: BTreeMap<Arc<str>, Vec<MessageQueue>> = BTreeMap::new();
-    for queue in queues {
-        let broker = Arc::clone(&queue.broker);
-        brokers.entry(broker).or_default().push(queue);
-    }
-    let asking = brokers.into_iter().map(|(broker, queues)| {
+    let asking = by_broker(queues).into_iter().map(|(broker, queues)| {
         let (client, name) = (group.client.clone(), Arc::clone(&group.name));
         let master = route.master(&broker).cloned();
         let locking = group.locking.of(&broker);

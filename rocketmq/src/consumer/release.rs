@@ -1,13 +1,8 @@
 //! Letting other members have locked queues.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{
-    Group,
-    commit::{by_broker, commit_at},
-    lock::unlock,
-    offset::ProcessQueue,
-};
+use super::{Group, by_broker::by_broker, commit::commit_at, lock::unlock, offset::ProcessQueue};
 use crate::{
     route::{MessageQueue, TopicRoute},
     together::together,
@@ -90,20 +85,17 @@ async fn unlock_where(
 
 /// Gives back the locks of queues that could not be started.
 pub(super) async fn give_up(group: &Group, route: &TopicRoute, queues: Vec<MessageQueue>) {
-    let mut brokers: BTreeMap<Arc<str>, Vec<MessageQueue>> = BTreeMap::new();
-    for queue in queues {
-        let broker = Arc::clone(&queue.broker);
-        brokers.entry(broker).or_default().push(queue);
-    }
-    let calls = brokers.into_iter().filter_map(|(broker, queues)| {
-        let master = route.master(&broker).cloned()?;
-        let locking = group.locking.of(&broker);
-        let (client, name) = (group.client.clone(), Arc::clone(&group.name));
-        Some(async move {
-            let _locking = locking.lock().await;
-            unlock(&client, &name, &master, &queues).await;
-            Ok(())
-        })
-    });
+    let calls = by_broker(queues)
+        .into_iter()
+        .filter_map(|(broker, queues)| {
+            let master = route.master(&broker).cloned()?;
+            let locking = group.locking.of(&broker);
+            let (client, name) = (group.client.clone(), Arc::clone(&group.name));
+            Some(async move {
+                let _locking = locking.lock().await;
+                unlock(&client, &name, &master, &queues).await;
+                Ok(())
+            })
+        });
     let _ = together(calls.collect()).await;
 }
