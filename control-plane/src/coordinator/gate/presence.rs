@@ -153,19 +153,18 @@ const ANYTHING: [&str; 3] = ["NORMAL", "MIXED", "UNSPECIFIED"];
 pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
     let ordered = scene.row.is_ordered();
     let [source, target] = Side::BOTH.map(|side| scene.facts.side(side).message_type.as_deref());
+    let takes_anything = |kind: &str| ANYTHING.contains(&kind) || (ordered && kind == "FIFO");
     // RocketMQ 4.x knows no types: there, a topic of any type says nothing.
     let alike = match (source, target) {
         (Some(source), Some(target)) => source == target,
         (None, None) => true,
-        (Some(one), None) | (None, Some(one)) => {
-            ANYTHING.contains(&one) || (ordered && one == "FIFO")
-        }
+        (Some(one), None) | (None, Some(one)) => takes_anything(one),
     };
     let misfit = [source, target]
         .into_iter()
         .flatten()
         .find(|kind| match ordered {
-            true => !ANYTHING.contains(kind) && *kind != "FIFO",
+            true => !takes_anything(kind),
             false => *kind == "FIFO",
         });
     let passed = alike && misfit.is_none();
