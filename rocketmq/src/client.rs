@@ -11,12 +11,12 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
     codes::{request, response},
-    connection::{Listener, expect_success},
-    consumer::reset,
+    connection::expect_success,
     credentials::CredentialsSource,
     error::{Error, ErrorKind, Result},
     frame::{Command, DEFAULT_MAX_FRAME_BYTES, Request},
     heartbeat::Registry,
+    inbound::Inbound,
     name_server::NameServers,
     pool::Pool,
     route::{ClusterInfo, TopicRoute},
@@ -128,7 +128,7 @@ impl Client {
                 options.max_frame_bytes,
                 signing,
                 tls,
-                Arc::new(Inbound(Arc::clone(&registry))),
+                Arc::new(Inbound::new(&registry)),
             ),
             topics: Mutex::default(),
             registry,
@@ -420,67 +420,5 @@ async fn refresh_routes(inner: Weak<Inner>, every: Duration) {
                 tracing::warn!(topic = %entry.topic, %error, "the route could not be refreshed");
             }
         }
-    }
-}
-
-/// Administrators read it: brokers pass it on (`AdminBrokerProcessor.callConsumer`).
-fn not_supported(code: i32) -> &'static str {
-    match code {
-        request::GET_CONSUMER_RUNNING_INFO => {
-            "this client (crossfade-rocketmq) does not tell its running info (GET_CONSUMER_RUNNING_INFO, 307): not supported"
-        }
-        request::CONSUME_MESSAGE_DIRECTLY => {
-            "this client (crossfade-rocketmq) does not handle a single message on demand (CONSUME_MESSAGE_DIRECTLY, 309): not supported"
-        }
-        request::GET_CONSUMER_STATUS_FROM_CLIENT => {
-            "this client (crossfade-rocketmq) does not tell its offsets (GET_CONSUMER_STATUS_FROM_CLIENT, 221): not supported; the brokers know what is committed"
-        }
-        _ => "this client (crossfade-rocketmq) does not support the request",
-    }
-}
-
-/// Answers what brokers ask of clients.
-struct Inbound(Arc<Registry>);
-
-impl Listener for Inbound {
-    fn request(&self, address: &Arc<str>, command: &Command) -> (i32, &'static str) {
-        match command.code {
-            request::NOTIFY_CONSUMER_IDS_CHANGED => {
-                if let Some(group) = command.fields.get("consumerGroup") {
-                    self.0.members_changed(group);
-                }
-                (response::SUCCESS, "")
-            }
-            request::CHECK_TRANSACTION_STATE => {
-                if !self.0.checks.ask(address, command) {
-                    tracing::warn!(%address, "too many questions about transactions wait; the broker asks again");
-                }
-                (response::SUCCESS, "")
-            }
-            request::RESET_CONSUMER_CLIENT_OFFSET => match reset::ask(&self.0, command) {
-                Ok(()) => (response::SUCCESS, ""),
-                Err(error) => {
-                    tracing::warn!(%address, %error, "offsets are not reset");
-                    (
-                        response::SYSTEM_ERROR,
-                        "the reset of offsets is not readable",
-                    )
-                }
-            },
-            code => {
-                tracing::debug!(%address, code, "request of a broker's own not supported");
-                (response::REQUEST_CODE_NOT_SUPPORTED, not_supported(code))
-            }
-        }
-    }
-
-    fn opened(&self, _address: &Arc<str>) {
-        // A broker forgot this client with the connection before.
-        self.0.wake.notify_one();
-    }
-
-    fn closed(&self, _address: &Arc<str>) {
-        // Connecting again and telling the broker who we are is the heartbeat's work.
-        self.0.wake.notify_one();
     }
 }

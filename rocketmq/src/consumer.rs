@@ -19,7 +19,7 @@ mod offset;
 mod pull;
 mod rebalance;
 mod release;
-pub(crate) mod reset;
+mod reset;
 mod room;
 mod source;
 mod start;

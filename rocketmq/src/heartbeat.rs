@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -17,17 +18,26 @@ use crate::{
     error::{Error, Result},
     frame::Request,
     message::RETRY_PREFIX,
+    route::MessageQueue,
     subscription::{Filter, SubscriptionData},
     together::together,
     transaction::{Checks, TransactionChecker},
 };
 
+/// The consumers of one group in this client, as far as brokers speak to them; the consumers know what it is.
+pub(crate) trait GroupMember: Any + fmt::Debug + Send + Sync {
+    /// An administrator has set the offsets of a topic's queues.
+    fn reset(&self, topic: &str, offsets: BTreeMap<MessageQueue, u64>);
+}
+
+type Members = HashMap<Arc<str>, Weak<dyn GroupMember>>;
+
 /// Producers and consumers of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     state: Mutex<State>,
-    /// What the consumers of a group share, by group; the consumers know what it is.
-    handles: Mutex<HashMap<Arc<str>, Weak<dyn Any + Send + Sync>>>,
+    /// What the consumers of a group share, by group.
+    members: Mutex<Members>,
     /// What brokers ask about transactions.
     pub(crate) checks: Checks,
     /// A heartbeat is wanted now.
@@ -59,8 +69,8 @@ impl Registry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn handles(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<dyn Any + Send + Sync>>> {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add_producer(&self, group: &Arc<str>, entry: &Arc<TopicEntry>) {

@@ -19,6 +19,7 @@ mod consumer;
 mod credentials;
 mod error;
 mod heartbeat;
+mod inbound;
 mod name_server;
 mod namespace;
 mod offset_table;

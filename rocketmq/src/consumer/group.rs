@@ -1,7 +1,9 @@
 //! What the consumers of one group in one client share: the queues, the tasks, the membership.
 
 use std::{
+    any::Any,
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -72,13 +74,14 @@ pub(crate) struct GroupHandle {
 impl GroupHandle {
     /// The client's handle for the group; made if there is none.
     pub(super) fn join(client: &Client, name: &str) -> Arc<GroupHandle> {
-        let mut handles = client.registry().handles();
-        if let Some(handle) = handles.get(name).and_then(Weak::upgrade)
-            && let Ok(handle) = handle.downcast()
-        {
-            return handle;
+        let mut members = client.registry().members();
+        if let Some(member) = members.get(name).and_then(Weak::upgrade) {
+            let member: Arc<dyn Any + Send + Sync> = member;
+            if let Ok(handle) = member.downcast() {
+                return handle;
+            }
         }
-        handles.retain(|_, handle| handle.strong_count() > 0);
+        members.retain(|_, member| member.strong_count() > 0);
         let name: Arc<str> = name.into();
         let group = Arc::new(Group {
             client: client.clone(),
@@ -97,7 +100,7 @@ impl GroupHandle {
         ];
         let handle = Arc::new(GroupHandle { group, tasks });
         let weak: Weak<GroupHandle> = Arc::downgrade(&handle);
-        handles.insert(name, weak);
+        members.insert(name, weak);
         handle
     }
 
@@ -190,6 +193,14 @@ impl GroupHandle {
         group.revoke(|queue| last || queue.queue.topic == *inbox.topic());
         inbox.give_up_retries();
         drop(Goodbye::new(group, last));
+    }
+}
+
+impl fmt::Debug for GroupHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupHandle")
+            .field("group", &self.group.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,55 +1,30 @@
 //! An administrator sets a group's offsets while members are online (apache/rocketmq `Broker2Client.java`, `MQClientInstance.java`): brokers of 4.9, and of 5.x
 //! with `useServerSideResetOffset=false`, change nothing themselves but tell every member, which begins its queues anew and commits.
 
-use std::{collections::BTreeMap, sync::Weak};
+use std::collections::BTreeMap;
 
 use super::{
     Group,
     group::{GroupHandle, State},
 };
-use crate::{
-    error::{Error, ErrorKind, Result},
-    frame::Command,
-    heartbeat::Registry,
-    offset_table,
-    route::MessageQueue,
-};
+use crate::{heartbeat::GroupMember, route::MessageQueue};
 
 /// Queues that wait for their reset; a topic has no more.
 const MOST_WAITING: usize = 65_536;
 
-/// Takes a broker's `RESET_CONSUMER_CLIENT_OFFSET`. Groups and topics that nobody here reads are passed over.
-///
-/// # Errors
-/// [`ErrorKind::Protocol`] for what cannot be read; nothing has changed.
-pub(crate) fn ask(registry: &Registry, command: &Command) -> Result<()> {
-    let name = |field| {
-        let why = format!("a reset of offsets does not name its {field}");
-        let value = command.fields.get(field);
-        value.ok_or_else(|| Error::new(ErrorKind::Protocol, why))
-    };
-    let (name, topic) = (name("group")?, name("topic")?);
-    let handle = registry.handles().get(name).and_then(Weak::upgrade);
-    let handle = handle.and_then(|handle| handle.downcast::<GroupHandle>().ok());
-    let Some(handle) = handle else {
-        tracing::debug!(
-            group = name,
-            "a reset of offsets of a group that is not here"
-        );
-        return Ok(());
-    };
-    let offsets = offset_table::parse(&command.body)?;
-    let group = handle.group();
-    tracing::info!(%group.name, topic, queues = offsets.len(), "an administrator sets offsets");
-    if group
-        .state()
-        .ask_for_reset(topic, offsets, &group.retry_topic)
-    {
-        group.changed.notify_one();
-    } else {
-        tracing::debug!(%group.name, topic, "a reset of offsets of a topic that is not read here");
+impl GroupMember for GroupHandle {
+    /// Topics that nobody here reads are passed over.
+    fn reset(&self, topic: &str, offsets: BTreeMap<MessageQueue, u64>) {
+        let group = self.group();
+        let asked = group
+            .state()
+            .ask_for_reset(topic, offsets, &group.retry_topic);
+        if asked {
+            group.changed.notify_one();
+        } else {
+            tracing::debug!(%group.name, topic, "a reset of offsets of a topic that is not read here");
+        }
     }
-    Ok(())
 }
 
 impl State {
