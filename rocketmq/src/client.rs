@@ -238,6 +238,12 @@ impl Client {
         self.inner.registry.told(connected)
     }
 
+    /// When the connection to a broker began, if there is one.
+    pub(crate) fn connected_since(&self, address: &str) -> Option<Instant> {
+        let connection = self.inner.pool.existing(address)?;
+        Some(connection.since())
+    }
+
     /// Hands a request that wants no answer to the connection, if there is one.
     pub(crate) fn oneway(&self, address: &str, request: Request) {
         if let Some(connection) = self.inner.pool.existing(address) {

@@ -117,6 +117,11 @@ impl Connection {
         self.shared.open.load(Ordering::Acquire)
     }
 
+    /// When it began.
+    pub(crate) fn since(&self) -> Instant {
+        self.shared.started
+    }
+
     /// Sends a request and waits for its answer, whatever its code is.
     ///
     /// # Errors

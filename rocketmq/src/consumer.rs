@@ -14,6 +14,7 @@ mod load;
 mod local;
 mod lock;
 mod members;
+mod membership;
 mod moment;
 mod offset;
 mod pull;

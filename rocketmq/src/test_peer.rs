@@ -6,6 +6,7 @@ use bytes::{BufMut as _, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
+    sync::watch,
 };
 
 use crate::frame::{self, Command};
@@ -14,11 +15,19 @@ use crate::frame::{self, Command};
 pub(crate) async fn serve(
     answer: impl Fn(&Command) -> Vec<u8> + Clone + Send + 'static,
 ) -> Arc<str> {
+    serve_with_cuts(watch::Sender::new(()), answer).await
+}
+
+/// The same; connections end whenever something is sent to `cuts`.
+pub(crate) async fn serve_with_cuts(
+    cuts: watch::Sender<()>,
+    answer: impl Fn(&Command) -> Vec<u8> + Clone + Send + 'static,
+) -> Arc<str> {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = server.accept().await {
-            let answer = answer.clone();
+            let (answer, mut cut) = (answer.clone(), cuts.subscribe());
             tokio::spawn(async move {
                 let mut buffer = BytesMut::new();
                 loop {
@@ -28,7 +37,11 @@ pub(crate) async fn serve(
                             return;
                         }
                     }
-                    if !matches!(stream.read_buf(&mut buffer).await, Ok(1..)) {
+                    let read = tokio::select! {
+                        _ = cut.changed() => return,
+                        read = stream.read_buf(&mut buffer) => read,
+                    };
+                    if !matches!(read, Ok(1..)) {
                         return;
                     }
                 }

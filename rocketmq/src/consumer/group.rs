@@ -5,9 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
     ConsumerOptions, Unreadable,
@@ -16,6 +17,7 @@ use super::{
     inbox::Inbox,
     local::LocalOffsets,
     lock::{self, Locking},
+    membership::{Listed, Members, Membership},
     offset::ProcessQueue,
     pull, rebalance, release,
     start::Start,
@@ -63,6 +65,8 @@ pub(super) struct State {
     moved: HashMap<MessageQueue, u64>,
     /// What an administrator has set offsets to, until queues are assigned next.
     pub(super) resets: BTreeMap<MessageQueue, u64>,
+    /// By topic: brokers are asked for each by itself.
+    memberships: BTreeMap<Arc<str>, Membership>,
 }
 
 /// What consumers hold; the last one dropped ends the tasks and leaves the group.
@@ -227,6 +231,7 @@ impl Group {
         let mut state = self.state();
         state.inboxes.remove(inbox.topic());
         state.moved.retain(|queue, _| queue.topic != *inbox.topic());
+        state.memberships.remove(inbox.topic());
         let last = state.inboxes.is_empty();
         state
             .resets
@@ -268,6 +273,18 @@ impl Group {
         queues
             .filter_map(|(_, process)| process.unreadable())
             .collect()
+    }
+
+    /// Who divides a topic's queues, after its brokers have answered.
+    pub(super) fn believe(
+        &self,
+        topic: &Arc<str>,
+        lists: &[Listed],
+        heartbeat: Duration,
+    ) -> Members {
+        let mut state = self.state();
+        let membership = state.memberships.entry(Arc::clone(topic)).or_default();
+        membership.take(lists, heartbeat, Instant::now())
     }
 
     /// Begins to fetch a queue.

@@ -1,10 +1,9 @@
 //! Who is in the group, as its brokers tell together.
 //!
-//! A broker that was started anew lists only those members whose heartbeats it has had since. Whoever divides the queues by such a list takes those of others, who
-//! read on: all of it is handled twice until they look again. So every broker is asked, and a member is one that any of them lists. Java's client asks one broker, by
-//! chance (apache/rocketmq `MQClientInstance.findBrokerAddrByTopic`).
+//! A broker that was started anew lists few (`membership.rs`), others know better. So every broker is asked, and a member is one that any of them lists.
+//! Java's client asks one broker, by chance (apache/rocketmq `MQClientInstance.findBrokerAddrByTopic`), and believes it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
@@ -12,7 +11,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::Group;
+use super::{
+    Group,
+    membership::{Listed, Members},
+};
 use crate::{
     client::{Client, TopicEntry},
     codes::request,
@@ -26,11 +28,11 @@ use crate::{
 /// How long the other brokers have once one has answered: one that hangs keeps nobody from the queues of the others.
 const OTHERS: Duration = Duration::from_secs(1);
 
-/// The group's members, sorted, this one among them.
+/// The group's members, this one among them.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] while no broker lists this member; that of the last broker when none answers.
-pub(super) async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<String>> {
+pub(super) async fn members(group: &Group, entry: &TopicEntry) -> Result<Members> {
     let client = &group.client;
     let routed = entry.routed();
     let mut asking = JoinSet::new();
@@ -38,7 +40,7 @@ pub(super) async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<Str
         let (client, name) = (client.clone(), Arc::clone(&group.name));
         asking.spawn(ask(client, name, Arc::clone(address)));
     }
-    let mut ids = BTreeSet::new();
+    let mut lists = Vec::new();
     let mut failed = None;
     let mut until = None;
     loop {
@@ -51,7 +53,7 @@ pub(super) async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<Str
         };
         match answer {
             Some(Ok(Ok(listed))) => {
-                ids.extend(listed);
+                lists.push(listed);
                 until.get_or_insert_with(|| Instant::now() + OTHERS);
             }
             Some(Ok(Err(error))) => failed = Some(error),
@@ -59,8 +61,12 @@ pub(super) async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<Str
             None | Some(Err(_)) => break,
         }
     }
-    if ids.contains(&**client.client_id()) {
-        return Ok(ids.into_iter().collect());
+    if lists
+        .iter()
+        .any(|list| list.ids.contains(&**client.client_id()))
+    {
+        let heartbeat = client.options().heartbeat;
+        return Ok(group.believe(&entry.topic, &lists, heartbeat));
     }
     // The next round may find that the brokers have heard of us.
     let _ = heartbeat::beat(client).await;
@@ -71,9 +77,9 @@ pub(super) async fn members(group: &Group, entry: &TopicEntry) -> Result<Vec<Str
     Err(failed.unwrap_or_else(unlisted))
 }
 
-async fn ask(client: Client, group: Arc<str>, address: Arc<str>) -> Result<Vec<String>> {
+async fn ask(client: Client, group: Arc<str>, address: Arc<str>) -> Result<Listed> {
     #[derive(Deserialize)]
-    struct Members {
+    struct Ids {
         #[serde(default, rename = "consumerIdList")]
         ids: Vec<String>,
     }
@@ -81,5 +87,12 @@ async fn ask(client: Client, group: Arc<str>, address: Arc<str>) -> Result<Vec<S
     let answer = client
         .call(&address, "the list of members", request)
         .await?;
-    Ok(fastjson::from_slice::<Members>(&answer.body)?.ids)
+    let ids = fastjson::from_slice::<Ids>(&answer.body)?.ids;
+    // A connection that was made anew since is younger than the one that answered.
+    let since = client.connected_since(&address);
+    Ok(Listed {
+        since: since.unwrap_or_else(Instant::now),
+        address,
+        ids: ids.into_iter().collect(),
+    })
 }

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Group, allocate,
+    Group,
     commit::commit_all,
     inbox::Inbox,
     lock::{self, Acquired},
@@ -62,11 +62,9 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
             continue;
         }
         match assign(group, &inbox.entry, &inbox.subscription, Some(&inbox)).await {
-            Ok((queues, waiting)) => {
+            Ok(Assigned { queues, again }) => {
                 let before = seen.insert(Arc::clone(inbox.topic()), queues);
-                if waiting {
-                    wait = wait.min(HELD);
-                }
+                wait = wait.min(again);
                 if queues == 0 || before != Some(queues) {
                     wait = wait.min(UNSETTLED);
                 }
@@ -80,7 +78,7 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
         }
     }
     match assign_retry(group).await {
-        Ok(()) => wait,
+        Ok(again) => wait.min(again),
         Err(error) => {
             tracing::debug!(group = %group.name, %error, "retries are not assigned yet");
             wait.min(UNSETTLED)
@@ -88,37 +86,45 @@ async fn round(group: &Arc<Group>, seen: &mut BTreeMap<Arc<str>, usize>) -> Dura
     }
 }
 
-/// The brokers make the retry topic when they first hear of the group.
-async fn assign_retry(group: &Arc<Group>) -> Result<()> {
+/// The brokers make the retry topic when they first hear of the group. Returns when to look again at the latest.
+async fn assign_retry(group: &Arc<Group>) -> Result<Duration> {
     let inboxes = group.inboxes();
     if inboxes.is_empty() || inboxes.iter().any(|inbox| inbox.is_broadcast()) {
-        return Ok(());
+        return Ok(EVERY);
     }
     let entry = group.client.topic(&group.retry_topic).await?;
     let subscription = SubscriptionData::new(&group.retry_topic, &Filter::default());
-    assign(group, &entry, &subscription, None).await?;
-    Ok(())
+    let assigned = assign(group, &entry, &subscription, None).await?;
+    Ok(assigned.again)
 }
 
-/// Brings one topic's assignment in line; returns how many queues the topic has, and whether others still hold some of this member's. The group's
-/// retry topic has no inbox.
+/// What came of one topic's assignment.
+struct Assigned {
+    /// How many the topic has.
+    queues: usize,
+    /// When to look again at the latest: others still hold some of this member's, or may come back.
+    again: Duration,
+}
+
+/// Brings one topic's assignment in line. The group's retry topic has no inbox.
 async fn assign(
     group: &Arc<Group>,
     entry: &Arc<TopicEntry>,
     subscription: &SubscriptionData,
     inbox: Option<&Arc<Inbox>>,
-) -> Result<(usize, bool)> {
+) -> Result<Assigned> {
     let routed = group.client.refresh(entry, Instant::now()).await?;
     let queues = routed.route.readable(&entry.topic);
     let mut mine = BTreeSet::new();
     let mut others = false;
+    let mut again = EVERY;
     if inbox.is_some_and(|inbox| inbox.is_broadcast()) {
         mine.extend(queues.iter().cloned());
     } else if !queues.is_empty() {
         let members = members(group, entry).await?;
-        others = members.len() > 1;
-        let part = allocate::averagely(&queues, &members, group.client.client_id());
-        mine.extend(part.iter().cloned());
+        others = members.are_several();
+        again = again.min(members.again.unwrap_or(again));
+        mine = members.part(&queues, group.client.client_id());
     }
     group.forget_moved(&entry.topic, &mine);
     let revoked =
@@ -141,8 +147,12 @@ async fn assign(
         let (entry, subscription) = (Arc::clone(entry), subscription.clone());
         group.assign(queue, entry, subscription, start);
     }
+    if begun.waiting {
+        again = again.min(HELD);
+    }
+    let queues = queues.len();
     match begun.failed {
-        None => Ok((queues.len(), begun.waiting)),
+        None => Ok(Assigned { queues, again }),
         Some(error) => Err(error),
     }
 }

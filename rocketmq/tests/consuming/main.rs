@@ -4,9 +4,11 @@
 #![allow(clippy::print_stdout)]
 
 mod broadcast;
+mod clusters;
 mod filter;
 mod limits;
 mod ordered;
 mod replica;
 mod reset;
+mod started_anew;
 mod support;

@@ -1,11 +1,13 @@
-//! A master that is gone: its replica is read. Clusters of this test's own by `scripts/rocketmq`, in `CROSSFADE_CLUSTERS_DIR` where that is set.
+//! A master that is gone: its replica is read.
 
-use std::{path::PathBuf, process::Stdio, sync::Arc};
+use std::sync::Arc;
 
 use crossfade_rocketmq::{ConsumerOptions, Request, codes::request};
-use tokio::process::Command;
 
-use crate::support::*;
+use crate::{
+    clusters::{Clusters, Script},
+    support::*,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_is_read_from_a_replica_while_its_master_is_gone() {
@@ -13,22 +15,13 @@ async fn queue_is_read_from_a_replica_while_its_master_is_gone() {
     if !rehearsals(name) {
         return;
     }
-    let script = Script::new();
-    let ran = script.try_run("status").await.is_some();
-    let Some(printed) = script.try_run("up").await else {
+    let Some(own) = Clusters::up("replica").await else {
         return skip(name, "no clusters of its own");
     };
-    let addresses: Vec<_> = printed
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(_, address)| Cluster::at(address))
-        .collect();
-    for (side, cluster) in ["source", "target"].into_iter().zip(&addresses) {
-        one_side(&script, side, cluster).await;
+    for (side, cluster) in own.sides() {
+        one_side(&own.script, side, cluster).await;
     }
-    if !ran {
-        script.run("down").await;
-    }
+    own.down().await;
 }
 
 async fn one_side(script: &Script, side: &str, cluster: &Cluster) {
@@ -111,36 +104,4 @@ async fn sum(
         sum += answer.ok()?.fields.number::<u64>("offset").ok()?;
     }
     Some(sum)
-}
-
-struct Script {
-    path: PathBuf,
-    folder: PathBuf,
-}
-
-impl Script {
-    fn new() -> Script {
-        let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        let folder = std::env::var("CROSSFADE_CLUSTERS_DIR").map(PathBuf::from);
-        let own = || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("replica");
-        Script {
-            path: root.join("scripts/rocketmq"),
-            folder: folder.unwrap_or_else(|_| own()),
-        }
-    }
-
-    /// What it printed, if it succeeded.
-    async fn try_run(&self, words: &str) -> Option<String> {
-        let mut command = Command::new(&self.path);
-        command.env("CROSSFADE_CLUSTERS_DIR", &self.folder);
-        let command = command.args(words.split(' ')).stderr(Stdio::inherit());
-        let output = command.output().await.ok()?;
-        let printed = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then_some(printed)
-    }
-
-    async fn run(&self, words: &str) -> String {
-        let printed = self.try_run(words).await;
-        printed.unwrap_or_else(|| panic!("scripts/rocketmq {words} failed"))
-    }
 }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use super::super::{Consumer, ConsumerOptions, Delivery};
 use crate::{
@@ -71,6 +74,7 @@ pub(super) struct Cluster {
     state: Arc<Mutex<State>>,
     news: Arc<Notify>,
     names: Arc<str>,
+    cuts: watch::Sender<()>,
 }
 
 impl Cluster {
@@ -78,10 +82,11 @@ impl Cluster {
     pub(super) async fn start(brokers: &[&'static str], queues: u32) -> Cluster {
         let state: Arc<Mutex<State>> = Arc::default();
         let news: Arc<Notify> = Arc::default();
+        let cuts = watch::Sender::new(());
         let mut addresses = BTreeMap::new();
         for &broker in brokers {
             let (state, news) = (Arc::clone(&state), Arc::clone(&news));
-            let address = test_peer::serve(move |command| {
+            let address = test_peer::serve_with_cuts(cuts.clone(), move |command| {
                 let answer = state.lock().unwrap().answer(broker, command);
                 news.notify_waiters();
                 answer
@@ -119,7 +124,14 @@ impl Cluster {
             state,
             news,
             names: names.await,
+            cuts,
         }
+    }
+
+    /// The brokers are started anew, and have forgotten all members but these.
+    pub(super) fn restart(&self, members: &[&'static str]) {
+        self.state().members = members.to_vec();
+        self.cuts.send_replace(());
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
