@@ -232,7 +232,7 @@ mod tests {
     fn heartbeat_that_is_longer_than_those_of_others_is_waited_for() {
         let (mut membership, begun) = known(&["a", "b"]);
         let slow = Duration::from_secs(60);
-        let at = |seconds| begun + Duration::from_secs(1 + seconds);
+        let at = |seconds: u64| begun + Duration::from_secs(1 + seconds);
         for (seconds, members) in [(59, &["a", "b"][..]), (63, &["a"])] {
             let got = membership.take(&[listed("b", at(0), &["a"])], slow, at(seconds));
             assert_eq!(got.ids, set(members), "{seconds}");
@@ -269,7 +269,8 @@ mod tests {
                 let parts: Vec<_> = parts.collect();
                 let owned: BTreeSet<_> = parts.iter().flatten().collect();
                 let what = format!("{gone} of {count} queues, {late:?}, after {tenth} tenths");
-                assert_eq!(owned.len(), parts.iter().map(BTreeSet::len).sum(), "{what}");
+                let owners: usize = parts.iter().map(BTreeSet::len).sum();
+                assert_eq!(owned.len(), owners, "{what}");
                 // The last one is back after 2 s.
                 let bound = LONGEST_HEARTBEAT + APART + Duration::from_secs(2);
                 assert!(owned.len() == queues.len() || now < back + bound, "{what}");
