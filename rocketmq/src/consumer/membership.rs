@@ -78,8 +78,9 @@ impl Membership {
             (heard, heard + APART)
         };
         let age = |list: &Listed| now.saturating_duration_since(list.since);
-        let is_whole =
-            |list: &Listed| self.whole.get(&list.address) == Some(&list.since) || age(list) >= taken;
+        let is_whole = |list: &Listed| {
+            self.whole.get(&list.address) == Some(&list.since) || age(list) >= taken
+        };
         if lists.iter().any(is_whole) || self.ids.is_subset(&ids) {
             let whole = lists
                 .iter()

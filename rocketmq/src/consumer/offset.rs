@@ -58,7 +58,7 @@ pub(super) struct ProcessQueue {
 /// What the broker should have.
 struct Committed {
     offset: Option<u64>,
-    /// Who was told last: a replica does not pass it on to its master.
+    /// Who was asked where to begin, or told last: a replica does not pass it on to its master.
     address: Option<Arc<str>>,
     /// How often the broker is still to be asked whether it has it.
     checks: u8,
@@ -88,7 +88,7 @@ impl ProcessQueue {
             untouched: AtomicBool::new(true),
             committed: tokio::sync::Mutex::new(Committed {
                 offset: start.committed,
-                address: None,
+                address: start.address,
                 checks: 0,
             }),
             fetching: Mutex::new(None),
@@ -296,6 +296,13 @@ impl ProcessQueue {
             .as_ref()
             .is_none_or(|told| *told == address);
         if committed.offset != Some(offset) || !told {
+            if !told && self.master().is_ok_and(|master| master == address) {
+                let have = query(client, group, &self.queue, &address).await?;
+                // Its replica knew less, so some of it comes again here, but should not come to the next one, too.
+                if have.is_some_and(|have| have > offset) {
+                    return Ok(());
+                }
+            }
             self.update(client, group, offset, &address).await?;
             committed.offset = Some(offset);
             committed.address = Some(Arc::clone(&address));

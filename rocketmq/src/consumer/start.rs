@@ -16,6 +16,8 @@ pub(super) struct Start {
     pub(super) offset: u64,
     /// What the broker has for certain.
     pub(super) committed: Option<u64>,
+    /// Who was asked.
+    pub(super) address: Option<Arc<str>>,
     /// When the request was sent that locked the queue.
     pub(super) locked: Option<Moment>,
     /// Who keeps the offsets instead of the broker.
@@ -27,6 +29,7 @@ impl Start {
         Start {
             offset,
             committed: None,
+            address: None,
             locked: None,
             local: None,
         }
@@ -52,7 +55,10 @@ pub(super) async fn find(
                 Error::new(ErrorKind::Unavailable, why)
             })?;
             match local {
-                None => of_group(group, queue, address).await?,
+                None => Start {
+                    address: Some(Arc::clone(address)),
+                    ..of_group(group, queue, address).await?
+                },
                 Some(local) => match local.get(queue) {
                     Some(offset) => Start::at(offset),
                     None => Start::at(limit(group, queue, address, request::GET_MAX_OFFSET).await?),

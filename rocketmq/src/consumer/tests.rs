@@ -2,6 +2,7 @@
 
 mod brokers;
 mod cluster;
+mod replica;
 mod started_anew;
 
 use std::time::Duration;

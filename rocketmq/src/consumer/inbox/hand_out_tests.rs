@@ -25,6 +25,7 @@ fn locked(count: u64) -> (Inbox, Arc<ProcessQueue>) {
     let start = Start {
         offset: 0,
         committed: None,
+        address: None,
         locked: Some(Moment::now()),
         local: None,
     };

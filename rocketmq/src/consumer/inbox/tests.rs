@@ -24,6 +24,7 @@ async fn delivery_that_is_being_acked_is_outstanding_until_its_queue_may_be_comm
     let start = Start {
         offset: 0,
         committed: None,
+        address: None,
         locked: None,
         local: None,
     };

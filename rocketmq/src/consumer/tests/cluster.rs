@@ -41,6 +41,10 @@ pub(super) struct State {
     pub(super) refuses: BTreeSet<(&'static str, i32)>,
     /// The brokers of a topic, where those are not all.
     pub(super) brokers_of: BTreeMap<&'static str, Vec<&'static str>>,
+    /// Replicas, each with its master's name.
+    pub(super) replicas: BTreeMap<&'static str, &'static str>,
+    /// Masters that are down: the route does not name their addresses.
+    pub(super) gone: BTreeSet<&'static str>,
     /// Broker, code, and the body or offset or topic, in the order in which they came.
     pub(super) heard: Vec<(&'static str, i32, String)>,
     /// What `nextBeginOffset` says instead of the truth.
@@ -61,6 +65,8 @@ impl Default for State {
             stuck: BTreeSet::new(),
             refuses: BTreeSet::new(),
             brokers_of: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            gone: BTreeSet::new(),
             heard: Vec::new(),
             next_begin: None,
             members: vec!["one"],
@@ -103,12 +109,22 @@ impl Cluster {
             let state = routes.lock().unwrap();
             let all = addresses.iter().filter(|(name, _)| {
                 let only = state.brokers_of.get(topic);
-                only.is_none_or(|only| only.contains(name))
+                !state.replicas.contains_key(*name) && only.is_none_or(|only| only.contains(name))
+            });
+            let all = all.map(|(name, address)| {
+                let replicas = state.replicas.iter().filter(|(_, master)| *master == name);
+                let mut ids: BTreeMap<_, _> = (1..)
+                    .zip(replicas.map(|(replica, _)| &addresses[replica]))
+                    .collect();
+                if !state.gone.contains(name) {
+                    ids.insert(0, address);
+                }
+                (name, serde_json::json!(ids))
             });
             let (datas, counts): (Vec<_>, Vec<_>) = all
-                .map(|(name, address)| {
+                .map(|(name, ids)| {
                     (
-                        format!(r#"{{"cluster":"c","brokerName":"{name}","brokerAddrs":{{"0":"{address}"}}}}"#),
+                        format!(r#"{{"cluster":"c","brokerName":"{name}","brokerAddrs":{ids}}}"#),
                         format!(r#"{{"brokerName":"{name}","perm":6,"readQueueNums":{queues},"writeQueueNums":{queues}}}"#),
                     )
                 })

@@ -1,0 +1,112 @@
+//! Offsets while a master is gone and its replica is read.
+
+use super::{
+    Consumer, ConsumerOptions, ack,
+    cluster::{Cluster, State, place, take},
+};
+use crate::{client::Client, codes::request, consumer::tests::stored_message};
+
+const REPLICA: &str = "a-replica";
+
+/// A master with ten messages, all of them on its replica, too.
+async fn cluster() -> Cluster {
+    let cluster = Cluster::start(&["a", REPLICA], 1).await;
+    let mut state = cluster.state();
+    state.replicas.insert(REPLICA, "a");
+    for broker in ["a", REPLICA] {
+        let messages = (0..10).map(|offset| stored_message(offset, "orders"));
+        let place = place("orders", broker, 0);
+        state.stored.insert(place, messages.collect());
+    }
+    drop(state);
+    cluster
+}
+
+async fn member(cluster: &Cluster) -> (Client, Consumer) {
+    let client = cluster.client();
+    let options = ConsumerOptions::default();
+    let orders = cluster.consumer(&client, "orders", options).await;
+    (client, orders)
+}
+
+fn committed(state: &State, broker: &str) -> Option<u64> {
+    state.committed.get(&place("orders", broker, 0)).copied()
+}
+
+#[tokio::test]
+async fn replica_is_told_what_its_master_knew_when_that_is_gone() {
+    let cluster = cluster().await;
+    cluster.state().committed.insert(place("orders", "a", 0), 4);
+    let (_client, orders) = member(&cluster).await;
+    cluster.state().gone.insert("a");
+    orders.group.changed();
+    // Nothing has been acked here.
+    cluster
+        .until("the replica is told", |state| {
+            committed(state, REPLICA) == Some(4)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn master_that_is_back_is_told_what_was_committed_at_its_replica() {
+    let cluster = cluster().await;
+    cluster.state().gone.insert("a");
+    let (_client, orders) = member(&cluster).await;
+    ack(&orders, &take(&orders, 6).await);
+    cluster
+        .until("the replica is told", |state| {
+            committed(state, REPLICA) == Some(6)
+        })
+        .await;
+    {
+        let mut state = cluster.state();
+        state.committed.insert(place("orders", "a", 0), 2);
+        state.gone.clear();
+    }
+    orders.group.changed();
+    cluster
+        .until("the master is told", |state| {
+            committed(state, "a") == Some(6)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn master_that_is_back_and_has_later_offsets_keeps_them() {
+    let cluster = cluster().await;
+    {
+        let mut state = cluster.state();
+        state.committed.insert(place("orders", "a", 0), 8);
+        state.gone.insert("a");
+    }
+    // The replica has never heard of the group.
+    let (_client, orders) = member(&cluster).await;
+    let held = take(&orders, 10).await;
+    ack(&orders, &held[..3]);
+    cluster
+        .until("the replica is told", |state| {
+            committed(state, REPLICA) == Some(3)
+        })
+        .await;
+    cluster.state().heard.clear();
+    cluster.state().gone.clear();
+    orders.group.changed();
+    let keeps = |state: &State| {
+        assert!(committed(state, "a") >= Some(8));
+    };
+    // Of this topic and of the retry topic, which begins anew, and again.
+    cluster
+        .until("the master is asked more than once", |state| {
+            keeps(state);
+            state.heard("a", request::QUERY_CONSUMER_OFFSET) >= 6
+        })
+        .await;
+    ack(&orders, &held[3..]);
+    cluster
+        .until("it is told of more", |state| {
+            keeps(state);
+            committed(state, "a") == Some(10)
+        })
+        .await;
+}
