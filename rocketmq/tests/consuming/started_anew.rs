@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossfade_rocketmq::{Consumer, ConsumerOptions};
+use crossfade_rocketmq::{Consumer, ConsumerOptions, Persisted};
 use tokio::time::Instant;
 
 use crate::{
@@ -54,7 +54,17 @@ async fn one_side(script: &Script, side: &str, cluster: &Cluster) {
     script.run(&format!("kill-broker {side}")).await;
     script.run(&format!("start-broker {side}")).await;
     let back = Instant::now();
-    send(&producer, (100..200).map(message)).await;
+    until("the producer is connected again", async || {
+        match producer.send(&message(100), 0, WAIT).await {
+            Err(error) if error.persisted() == Persisted::No => None,
+            sent => {
+                sent.unwrap();
+                Some(())
+            }
+        }
+    })
+    .await;
+    send(&producer, (101..200).map(message)).await;
     // Longer than it takes a member's heartbeat to come: that is how long the broker may have been wrong.
     let mut all_after = None;
     while back.elapsed() < 2 * WAIT {
