@@ -15,7 +15,7 @@ use crate::{
     consumer::reset,
     credentials::CredentialsSource,
     error::{Error, ErrorKind, Result},
-    frame::{Command, DEFAULT_MAX_FRAME_BYTES, Request},
+    frame::{Command, DEFAULT_MAX_FRAME_BYTES, Encode, Request},
     heartbeat::Registry,
     name_server::NameServers,
     pool::Pool,
@@ -191,6 +191,22 @@ impl Client {
         &self,
         address: &Arc<str>,
         request: Request,
+        timeout: Duration,
+    ) -> Result<Command> {
+        self.exchange(address, request, timeout).await
+    }
+
+    /// [`Self::invoke`] with a request of any kind.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
+    pub(crate) async fn exchange(
+        &self,
+        address: &Arc<str>,
+        request: impl Encode,
         timeout: Duration,
     ) -> Result<Command> {
         let begun = Instant::now();
