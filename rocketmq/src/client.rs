@@ -14,7 +14,7 @@ use crate::{
     connection::expect_success,
     credentials::CredentialsSource,
     error::{Error, ErrorKind, Result},
-    frame::{Command, DEFAULT_MAX_FRAME_BYTES, Request},
+    frame::{Command, DEFAULT_MAX_FRAME_BYTES, Encode, Request},
     heartbeat::Registry,
     inbound::Inbound,
     name_server::NameServers,
@@ -191,6 +191,22 @@ impl Client {
         &self,
         address: &Arc<str>,
         request: Request,
+        timeout: Duration,
+    ) -> Result<Command> {
+        self.exchange(address, request, timeout).await
+    }
+
+    /// [`Self::invoke`] with a request of any kind.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
+    pub(crate) async fn exchange(
+        &self,
+        address: &Arc<str>,
+        request: impl Encode,
         timeout: Duration,
     ) -> Result<Command> {
         let begun = Instant::now();

@@ -3,28 +3,33 @@
 //! A request's frame is written into the outgoing buffer; the writer task takes whatever is there and writes it at once, so that
 //! concurrent requests share a system call. The reader task hands out the answers.
 
+mod waiters;
+
 use std::{
-    collections::HashMap,
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
+    task::Waker,
     time::Duration,
 };
 
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::{Notify, Semaphore, oneshot},
+    sync::{Notify, Semaphore},
     task::AbortHandle,
     time::{Instant, timeout, timeout_at},
 };
 
+use self::waiters::Waiters;
 use crate::{
     codes,
     error::{Error, ErrorKind, Persisted, Result},
-    frame::{self, Command, Request},
+    frame::{self, Command, Encode, Request},
     stream::{self, ReadHalf, WriteHalf},
     tls::Tls,
 };
@@ -74,7 +79,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    pending: HashMap<i32, oneshot::Sender<Command>>,
+    waiters: Waiters,
     outgoing: BytesMut,
     /// Why it ended.
     end: Option<(ErrorKind, String)>,
@@ -129,7 +134,7 @@ impl Connection {
     ///
     /// # Cancellation
     /// The request may have been sent; its answer is dropped.
-    pub(crate) async fn invoke(&self, request: Request, wait: Duration) -> Result<Command> {
+    pub(crate) async fn invoke(&self, request: impl Encode, wait: Duration) -> Result<Command> {
         let begun = Instant::now();
         let deadline = begun + wait;
         let shared = &self.shared;
@@ -146,10 +151,12 @@ impl Connection {
             return Err(late(Persisted::No));
         };
         let _place = place.map_err(|_| shared.ended(Persisted::No))?;
-        let mut answer = self.submit(&request)?;
-        match timeout_at(deadline, &mut answer.receiver).await {
-            Ok(Ok(command)) => Ok(command),
-            Ok(Err(_)) => Err(shared.ended(Persisted::Maybe)),
+        let answer = self.submit(&request)?;
+        // It is written: whoever waits for an answer needs no memory for the question.
+        drop(request);
+        match timeout_at(deadline, answer.come()).await {
+            Ok(Some(command)) => Ok(command),
+            Ok(None) => Err(shared.ended(Persisted::Maybe)),
             Err(_) => {
                 if wait >= SILENCE && shared.last_read() <= begun {
                     let reason = format!("the peer has said nothing for {} ms", wait.as_millis());
@@ -160,20 +167,15 @@ impl Connection {
         }
     }
 
-    fn submit(&self, request: &Request) -> Result<Answer<'_>> {
+    fn submit(&self, request: &impl Encode) -> Result<Answer<'_>> {
         let shared = &*self.shared;
         // Wrapping is no harm: 2^31 requests never wait at once.
         let opaque = shared.opaque.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-        let (sender, receiver) = oneshot::channel();
         shared.enqueue(request.expected_bytes(), |state| {
-            state.pending.insert(opaque, sender);
+            state.waiters.add(opaque);
             request.encode(opaque, false, &mut state.outgoing);
         })?;
-        Ok(Answer {
-            shared,
-            opaque,
-            receiver,
-        })
+        Ok(Answer { shared, opaque })
     }
 
     /// Hands a request that wants no answer to the writer.
@@ -210,12 +212,22 @@ impl fmt::Debug for Connection {
 struct Answer<'a> {
     shared: &'a Shared,
     opaque: i32,
-    receiver: oneshot::Receiver<Command>,
+}
+
+impl Answer<'_> {
+    /// None when the connection ends first.
+    async fn come(&self) -> Option<Command> {
+        poll_fn(|context| {
+            let mut state = self.shared.state();
+            state.waiters.poll(self.opaque, context.waker())
+        })
+        .await
+    }
 }
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
-        self.shared.state().pending.remove(&self.opaque);
+        self.shared.state().waiters.forget(self.opaque);
     }
 }
 
@@ -255,11 +267,11 @@ impl Shared {
             return;
         }
         state.end = Some((kind, reason));
-        let pending = std::mem::take(&mut state.pending);
+        let wakers = state.waiters.end();
         drop(state);
         self.open.store(false, Ordering::Release);
         self.places.close();
-        drop(pending);
+        wakers.into_iter().for_each(Waker::wake);
         self.work.notify_one();
     }
 
@@ -317,13 +329,14 @@ impl Shared {
 
     fn received(&self, command: Command, listener: &dyn Listener) {
         if command.is_response() {
-            let waiter = self.state().pending.remove(&command.opaque);
-            match waiter {
-                // Nobody waits any more when the request's future was just dropped.
-                Some(waiter) => drop(waiter.send(command)),
-                None => {
-                    tracing::trace!(address = %self.address, opaque = command.opaque, "late answer dropped")
-                }
+            let opaque = command.opaque;
+            let (awaited, waker) = self.state().waiters.answer(command);
+            if !awaited {
+                // The request's future was dropped.
+                tracing::trace!(address = %self.address, opaque, "late answer dropped");
+            }
+            if let Some(waker) = waker {
+                waker.wake();
             }
             return;
         }

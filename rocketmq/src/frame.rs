@@ -3,18 +3,19 @@
 //! We write JSON headers, which every version reads, and read both kinds (`RocketMQSerializable.java` for the binary one).
 
 mod binary;
+mod encode;
+mod fields;
+mod json;
 mod request;
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::Deserialize;
 
-pub use request::Request;
-pub(crate) use request::encode_response;
+pub(crate) use self::encode::{Encode, FieldSink, encode_response};
+use self::json::JsonFields;
+pub use self::{fields::Fields, request::Request};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -72,80 +73,6 @@ impl Command {
     }
 }
 
-/// Named values of a header, in the order in which they came. `Debug` shows the names.
-#[derive(Clone, Default)]
-pub struct Fields {
-    /// Each name and its value, one behind the other: two allocations for all of them.
-    text: String,
-    /// Where each name and its value end in it.
-    ends: Vec<(usize, usize)>,
-}
-
-impl fmt::Debug for Fields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|(name, _)| name))
-            .finish()
-    }
-}
-
-impl Fields {
-    /// With room for what brokers answer to a send or a pull.
-    fn with_room() -> Fields {
-        Fields {
-            text: String::with_capacity(256),
-            ends: Vec::with_capacity(8),
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut start = 0;
-        self.ends.iter().map(move |&(name_end, end)| {
-            let pair = (&self.text[start..name_end], &self.text[name_end..end]);
-            start = end;
-            pair
-        })
-    }
-
-    /// The value of `name`.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find_map(|(key, value)| (key == name).then_some(value))
-    }
-
-    /// A number.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Protocol`] when it is missing or no number.
-    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T> {
-        self.get(name)
-            .and_then(|value| value.parse().ok())
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Protocol,
-                    format!(
-                        "the response's field `{name}` should be a number and is {:?}",
-                        self.get(name)
-                    ),
-                )
-            })
-    }
-
-    /// A place in a queue: a number that is not negative to Java.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Protocol`] when it is missing or no such number.
-    pub fn offset(&self, name: &str) -> Result<u64> {
-        let offset: u64 = self.number(name)?;
-        if i64::try_from(offset).is_ok() {
-            return Ok(offset);
-        }
-        let why = format!("the response's field `{name}` should be an offset and is {offset}");
-        Err(Error::new(ErrorKind::Protocol, why))
-    }
-}
-
 /// Takes one whole frame from the front of `buffer`; `None` while it is not all there.
 ///
 /// # Errors
@@ -182,8 +109,8 @@ pub fn decode(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Option<Co
     }
     let header = frame.split_to(header_length);
     let mut command = match header_type {
-        HEADER_JSON => decode_json(&header)?,
-        HEADER_BINARY => binary::decode(&header)?,
+        HEADER_JSON => decode_json(header)?,
+        HEADER_BINARY => binary::decode(header)?,
         other => {
             return Err(protocol(format!(
                 "a frame's header has the unknown type {other}"
@@ -198,9 +125,9 @@ fn protocol(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Protocol, message)
 }
 
-fn decode_json(header: &[u8]) -> Result<Command> {
+fn decode_json(header: Bytes) -> Result<Command> {
     #[derive(Deserialize)]
-    struct Header {
+    struct Header<'a> {
         code: i32,
         #[serde(default)]
         opaque: i32,
@@ -208,110 +135,24 @@ fn decode_json(header: &[u8]) -> Result<Command> {
         flag: i32,
         #[serde(default)]
         remark: Option<String>,
-        #[serde(default, rename = "extFields")]
-        fields: Option<Fields>,
+        #[serde(borrow, default, rename = "extFields")]
+        fields: Option<JsonFields<'a>>,
     }
-    let header: Header = serde_json::from_slice(header).map_err(|source| {
+    let read: Header<'_> = serde_json::from_slice(&header).map_err(|source| {
         protocol(format!("a frame's header is not readable: {source}")).with_source(source)
     })?;
+    let mut fields = Fields::of(&header);
+    for (name, value) in read.fields.iter().flat_map(JsonFields::iter) {
+        fields.push(name, value);
+    }
     Ok(Command {
-        code: header.code,
-        opaque: header.opaque,
-        flag: header.flag,
-        remark: header.remark,
-        fields: header.fields.unwrap_or_default(),
+        code: read.code,
+        opaque: read.opaque,
+        flag: read.flag,
+        remark: read.remark,
+        fields,
         body: Bytes::new(),
     })
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Fields, A::Error> {
-                let mut fields = Fields::with_room();
-                loop {
-                    let start = fields.text.len();
-                    if map.next_key_seed(Scalar(&mut fields.text))?.is_none() {
-                        return Ok(fields);
-                    }
-                    let name_end = fields.text.len();
-                    match map.next_value_seed(Scalar(&mut fields.text))? {
-                        true => fields.ends.push((name_end, fields.text.len())),
-                        false => fields.text.truncate(start),
-                    }
-                }
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-/// Appends a scalar as text; false, and nothing appended, for null and for what is no scalar.
-struct Scalar<'a>(&'a mut String);
-
-impl<'de> DeserializeSeed<'de> for Scalar<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> std::result::Result<bool, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-macro_rules! append {
-    ($($name:ident($type:ty)),*) => {
-        $(fn $name<E>(self, value: $type) -> std::result::Result<bool, E> {
-            // Writing to a `String` cannot fail.
-            let _ = write!(self.0, "{value}");
-            Ok(true)
-        })*
-    };
-}
-
-impl<'de> Visitor<'de> for Scalar<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    append!(
-        visit_bool(bool),
-        visit_i64(i64),
-        visit_u64(u64),
-        visit_f64(f64)
-    );
-
-    fn visit_str<E>(self, value: &str) -> std::result::Result<bool, E> {
-        self.0.push_str(value);
-        Ok(true)
-    }
-
-    fn visit_unit<E>(self) -> std::result::Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<bool, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(false)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<bool, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(false)
-    }
 }
 
 #[cfg(test)]

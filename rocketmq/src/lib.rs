@@ -40,7 +40,7 @@ pub use consumer::{Broadcast, Consumer, ConsumerOptions, Delivery, Token, Unread
 pub use credentials::{Credentials, CredentialsSource};
 pub use error::{Error, ErrorKind, Persisted, Result};
 pub use frame::{Command, Fields, Request};
-pub use message::{DelayLevel, Message, ReceivedMessage};
+pub use message::{DelayLevel, Message, OffsetMessageId, ReceivedMessage};
 pub use namespace::Namespace;
 pub use producer::{HalfMessage, Producer, ProducerOptions, SendResult, StoreStatus};
 pub use route::{Broker, BrokerQueues, ClusterInfo, MessageQueue, TopicRoute};

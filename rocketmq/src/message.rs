@@ -3,6 +3,7 @@
 mod body;
 mod decode;
 mod delay;
+mod offset_id;
 mod unique_id;
 
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 pub use decode::{Decoded, ReceivedMessage, decode};
 pub(crate) use decode::{RETRY_PREFIX, Skimmed, skim};
 pub use delay::DelayLevel;
+pub use offset_id::OffsetMessageId;
 use unique_id::push_unique_id;
 pub use unique_id::unique_id;
 
@@ -122,7 +124,8 @@ impl Message {
     }
 
     /// The id that it was made with.
-    pub(crate) fn unique_id(&self) -> &str {
+    #[must_use]
+    pub fn unique_id(&self) -> &str {
         pairs(&self.properties).next().map_or("", |(_, id)| id)
     }
 

@@ -16,7 +16,7 @@ use tokio::{sync::OwnedMutexGuard, task::AbortHandle, time::Instant};
 use crate::{
     connection::{Connection, Listener},
     error::{Error, ErrorKind, Result},
-    frame::{Command, Request},
+    frame::{Command, Encode, Request},
     signing::Signing,
     tls::Tls,
 };
@@ -138,12 +138,15 @@ impl Pool {
     pub(crate) async fn invoke(
         &self,
         connection: &Connection,
-        request: Request,
+        request: impl Encode,
         wait: Duration,
     ) -> Result<Command> {
         match &self.signing {
             None => connection.invoke(request, wait).await,
-            Some(signing) => signing.invoke(connection, request, wait).await,
+            Some(signing) => {
+                let request = request.into_request();
+                signing.invoke(connection, request, wait).await
+            }
         }
     }
 

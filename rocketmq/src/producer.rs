@@ -1,14 +1,15 @@
 //! Sending to one topic.
 
 mod batch;
+mod outgoing;
 mod refusal;
 mod transaction;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::outgoing::{Outgoing, SendRequest};
 pub(crate) use self::refusal::is_illegal_queue;
 use self::refusal::refusal;
 pub use self::transaction::HalfMessage;
@@ -17,8 +18,8 @@ use crate::{
     client::{Client, Routed, TopicEntry},
     codes::{request, response},
     error::{Error, ErrorKind, Result},
-    frame::Request,
-    message::Message,
+    frame::Fields,
+    message::{Message, OffsetMessageId},
     subscription::now_ms,
 };
 
@@ -67,15 +68,6 @@ pub enum StoreStatus {
     SlaveNotAvailable,
 }
 
-/// What goes out in one request; `SendMessageRequestHeaderV2.java`.
-struct Outgoing<'a> {
-    /// [`request::SEND_MESSAGE_V2`] or [`request::SEND_BATCH_MESSAGE`].
-    code: i32,
-    sys_flag: i32,
-    properties: &'a str,
-    body: &'a Bytes,
-}
-
 /// A broker that has stored what was sent, and its words.
 struct Answer {
     status: StoreStatus,
@@ -84,19 +76,16 @@ struct Answer {
     address: Arc<str>,
     queue: u32,
     offset: u64,
-    /// The broker's own ids, separated by commas.
-    offset_message_ids: String,
+    fields: Fields,
 }
 
-/// What the broker said of a stored message.
+/// What the broker said of a stored message, whose [unique id](Message::unique_id) was known before.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SendResult {
     /// How it was kept.
     pub status: StoreStatus,
-    /// The unique id that the message carries.
-    pub message_id: String,
     /// The broker's own id.
-    pub offset_message_id: String,
+    pub offset_message_id: OffsetMessageId,
     /// The broker that has it.
     pub broker: Arc<str>,
     /// The queue that has it.
@@ -159,7 +148,7 @@ impl Producer {
             body: &message.body,
         };
         let answer = self.deliver(&outgoing, lane, timeout).await?;
-        Ok(answer.into_result(message))
+        Ok(answer.into_result())
     }
 
     /// Sends to the queue that `lane` picks, and to the one that it picks after a look at the route where a queue is not there any more.
@@ -239,9 +228,16 @@ impl Producer {
     ) -> Result<Answer> {
         let index = (lane % routed.writable.len() as u64) as usize;
         let (broker, queue, address) = &routed.writable[index];
-        let request = self.request(outgoing, broker, *queue);
+        let request = SendRequest {
+            outgoing,
+            group: &self.group,
+            topic: &self.entry.topic,
+            broker,
+            queue: *queue,
+            born_ms: now_ms().cast_signed(),
+        };
         let left = deadline.saturating_duration_since(Instant::now());
-        let command = self.client.invoke(address, request, left).await?;
+        let command = self.client.exchange(address, request, left).await?;
         let status = match command.code {
             response::SUCCESS => StoreStatus::Ok,
             response::FLUSH_DISK_TIMEOUT => StoreStatus::FlushDiskTimeout,
@@ -253,48 +249,29 @@ impl Producer {
             }
         };
         // Stored, whatever is missing in the rest of the answer.
-        let fields = &command.fields;
+        let fields = command.fields;
         Ok(Answer {
             status,
             broker: Arc::clone(broker),
             address: Arc::clone(address),
             queue: fields.number("queueId").unwrap_or(*queue),
             offset: fields.offset("queueOffset").unwrap_or(0),
-            offset_message_ids: fields.get("msgId").unwrap_or_default().to_owned(),
+            fields,
         })
-    }
-
-    fn request(&self, outgoing: &Outgoing<'_>, broker: &str, queue: u32) -> Request {
-        let topic = &*self.entry.topic;
-        let bytes =
-            outgoing.properties.len() + self.group.len() + 2 * topic.len() + broker.len() + 48;
-        let batch = outgoing.code == request::SEND_BATCH_MESSAGE;
-        Request::with_capacity(outgoing.code, 14, bytes)
-            .text("a", &self.group)
-            .text("b", topic)
-            // The topic whose settings a missing one would be created with: itself, so that it is refused instead.
-            .text("c", topic)
-            .text("d", "4")
-            .field("e", queue)
-            .field("f", outgoing.sys_flag)
-            .field("g", now_ms())
-            .text("h", "0")
-            .text("i", outgoing.properties)
-            .text("j", "0")
-            .text("k", "false")
-            .text("m", if batch { "true" } else { "false" })
-            .text("n", broker)
-            .body(outgoing.body.clone())
     }
 }
 
 impl Answer {
+    /// The broker's own ids, separated by commas.
+    fn ids(&self) -> &str {
+        self.fields.get("msgId").unwrap_or_default()
+    }
+
     /// Of a single message.
-    fn into_result(self, message: &Message) -> SendResult {
+    fn into_result(self) -> SendResult {
         SendResult {
             status: self.status,
-            message_id: message.unique_id().to_owned(),
-            offset_message_id: self.offset_message_ids,
+            offset_message_id: OffsetMessageId::new(self.ids()),
             broker: self.broker,
             queue: self.queue,
             offset: self.offset,

@@ -16,7 +16,7 @@ use crate::{
     connection::Connection,
     credentials::{Credentials, CredentialsSource},
     error::Result,
-    frame::{Command, Request},
+    frame::{Command, FieldSink as _, Request},
 };
 
 /// Base64 of the 20 bytes of a SHA-1.
@@ -185,9 +185,9 @@ impl Signer {
 
     /// Adds who signs, and the signature over the values of all fields in the order of their names, and the body.
     fn sign(&self, request: &mut Request) {
-        request.push("AccessKey", self.credentials.access_key());
+        request.put_text("AccessKey", self.credentials.access_key());
         if let Some(token) = self.credentials.security_token() {
-            request.push("SecurityToken", token);
+            request.put_text("SecurityToken", token);
         }
         let mut mac = self.mac.clone();
         request.visit_signed(|bytes| mac.update(bytes));
@@ -196,7 +196,7 @@ impl Signer {
         let text = written.ok().and_then(|length| text.get(..length));
         // Base64 is ASCII, and has room here.
         let text = text.and_then(|text| std::str::from_utf8(text).ok());
-        request.push("Signature", text.unwrap_or_default());
+        request.put_text("Signature", text.unwrap_or_default());
     }
 }
 

@@ -182,7 +182,7 @@ async fn what_was_sent_is_received_once_with_all_it_carries() {
                     let n = number(&delivery);
                     if n == 1000 {
                         let got = &delivery.message;
-                        assert_eq!(got.message_id(), stored.message_id);
+                        assert_eq!(got.message_id(), rich.unique_id());
                         assert_eq!(got.offset_message_id, stored.offset_message_id);
                         assert_eq!((got.queue.queue, got.offset), (stored.queue, stored.offset));
                         assert_eq!(got.property("TAGS"), Some("tag"));
@@ -252,13 +252,14 @@ async fn what_is_given_back_comes_again_with_a_higher_attempt() {
             let group = unique("group");
             let producer = producer(&client, &topic).await;
             let consumer = consumer(&client, &topic, &group).await;
-            let stored = producer.send(&message("7"), 0, WAIT).await.unwrap();
+            let sent = message("7");
+            producer.send(&sent, 0, WAIT).await.unwrap();
             for attempt in 1..=2 {
                 let deliveries = consumer.receive(1, Duration::from_secs(20)).await.unwrap();
                 let delivery = deliveries.first().expect("the message comes again");
                 assert_eq!((delivery.attempt, number(delivery)), (attempt, 7));
                 assert_eq!(*delivery.message.topic, *topic);
-                assert_eq!(delivery.message.message_id(), stored.message_id);
+                assert_eq!(delivery.message.message_id(), sent.unique_id());
                 consumer
                     .nack(delivery.token, Duration::from_secs(1))
                     .await

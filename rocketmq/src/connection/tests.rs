@@ -55,7 +55,7 @@ fn answer(opaque: i32) -> Vec<u8> {
 }
 
 fn pending(connection: &Connection) -> usize {
-    connection.shared.state().pending.len()
+    connection.shared.state().waiters.len()
 }
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -184,7 +184,7 @@ async fn a_dropped_request_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn requests_of_the_broker_are_answered() {
-    let (sender, receiver) = oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     let connection = scripted(async |mut stream: TcpStream, command: Command| {
         let request = Request::new(307).frame(99, false);
         stream.write_all(&request).await.unwrap();
@@ -225,7 +225,7 @@ async fn a_closed_port_is_a_definite_error() {
 
 /// What it asks for is more than any socket takes unread.
 async fn blocked() -> (Connection, TcpStream) {
-    let (sender, receiver) = oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     let connection = scripted(async |stream: TcpStream, _| {
         let _ = sender.send(stream);
     })

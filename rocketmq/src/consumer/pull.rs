@@ -84,7 +84,7 @@ async fn pull(
         false => &subscription.sub_string,
     };
     // The subscription comes along, so that a broker that has not heard the heartbeat yet can filter too.
-    let request = Request::with_capacity(request::PULL_MESSAGE, 11, 256)
+    let request = Request::with_capacity(request::PULL_MESSAGE, 352)
         .text("consumerGroup", &group.name)
         .text("topic", &queue.queue.topic)
         .field("queueId", queue.queue.queue)

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::{Command, Fields, protocol};
 use crate::error::Result;
 
-pub(super) fn decode(header: &[u8]) -> Result<Command> {
-    let mut rest = Cursor(header);
+pub(super) fn decode(header: Bytes) -> Result<Command> {
+    let mut rest = Cursor(&header);
     let code = i32::from(i16::from_be_bytes(rest.array()?));
     let _language = rest.array::<1>()?;
     let _version = rest.array::<2>()?;
@@ -15,13 +15,11 @@ pub(super) fn decode(header: &[u8]) -> Result<Command> {
     let remark = rest.long_text()?;
     let fields_length = u32::from_be_bytes(rest.array()?) as usize;
     let mut rest = Cursor(rest.take(fields_length)?);
-    let mut fields = Fields::with_room();
+    let mut fields = Fields::of(&header);
     while !rest.0.is_empty() {
         let length = u16::from_be_bytes(rest.array()?).into();
-        fields.text.push_str(text(rest.take(length)?)?);
-        let name_end = fields.text.len();
-        fields.text.push_str(rest.long_text()?);
-        fields.ends.push((name_end, fields.text.len()));
+        let name = text(rest.take(length)?)?;
+        fields.push(name, rest.long_text()?);
     }
     Ok(Command {
         code,

@@ -2,14 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::{FLAG_ONEWAY, FLAG_RESPONSE};
-
-/// `MQVersion.V4_9_7`: both generations answer it in their plain form.
-const VERSION: i32 = 407;
-/// The one language name without a special meaning to any broker.
-const LANGUAGE: &str = "OTHER";
+use super::{Encode, FieldSink};
 
 /// A request: a code, named values, and a body. `Debug` shows no value and no body: signatures, tokens and passwords travel in them.
 #[derive(Clone)]
@@ -33,14 +28,12 @@ impl Request {
         }
     }
 
-    /// The same with room for `fields` fields of `bytes` bytes together.
-    #[must_use]
-    pub(crate) fn with_capacity(code: i32, fields: usize, bytes: usize) -> Self {
+    /// The same with room for a frame of about `bytes` bytes, signed.
+    pub(crate) fn with_capacity(code: i32, bytes: usize) -> Self {
         Request {
             code,
-            // With room for a signature.
-            fields: Vec::with_capacity(fields + 3),
-            values: String::with_capacity(bytes + 96),
+            fields: Vec::with_capacity(16),
+            values: String::with_capacity(bytes),
             body: Bytes::new(),
         }
     }
@@ -57,14 +50,8 @@ impl Request {
     /// Adds a field that is text already.
     #[must_use]
     pub fn text(mut self, name: &'static str, value: &str) -> Self {
-        self.push(name, value);
+        self.put_text(name, value);
         self
-    }
-
-    /// [`Self::text`] in place.
-    pub(crate) fn push(&mut self, name: &'static str, value: &str) {
-        self.values.push_str(value);
-        self.fields.push((name, self.values.len()));
     }
 
     /// What a signature covers: the values in the order of their names, then the body. Allocates nothing for 32 fields or fewer.
@@ -104,32 +91,52 @@ impl Request {
         self.code
     }
 
-    /// About as many bytes as its frame has.
-    pub(crate) fn expected_bytes(&self) -> usize {
+    /// Its frame alone.
+    #[cfg(test)]
+    pub(crate) fn frame(&self, opaque: i32, oneway: bool) -> bytes::BytesMut {
+        let mut frame = bytes::BytesMut::new();
+        self.encode(opaque, oneway, &mut frame);
+        frame
+    }
+}
+
+impl Encode for Request {
+    fn code(&self) -> i32 {
+        self.code
+    }
+
+    fn fields(&self, sink: &mut impl FieldSink) {
+        let mut start = 0;
+        for &(name, end) in &self.fields {
+            sink.put_text(name, &self.values[start..end]);
+            start = end;
+        }
+    }
+
+    fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    fn expected_bytes(&self) -> usize {
         let values = self.values.len() + self.values.len() / 2;
         192 + values + 16 * self.fields.len() + self.body.len()
     }
 
-    /// Appends its frame.
-    pub(crate) fn encode(&self, opaque: i32, oneway: bool, out: &mut BytesMut) {
-        out.reserve(self.expected_bytes());
-        let flag = if oneway { FLAG_ONEWAY } else { 0 };
-        let mut start = 0;
-        let fields = self.fields.iter().map(|&(name, end)| {
-            let value = &self.values[start..end];
-            start = end;
-            (name, value)
-        });
-        encode_head(self.code, opaque, flag, None, fields, self.body.len(), out);
-        out.extend_from_slice(&self.body);
+    fn into_request(self) -> Request {
+        self
+    }
+}
+
+impl FieldSink for Request {
+    fn put_text(&mut self, name: &'static str, value: &str) {
+        self.values.push_str(value);
+        self.fields.push((name, self.values.len()));
     }
 
-    /// Its frame alone.
-    #[cfg(test)]
-    pub(crate) fn frame(&self, opaque: i32, oneway: bool) -> BytesMut {
-        let mut frame = BytesMut::new();
-        self.encode(opaque, oneway, &mut frame);
-        frame
+    fn put_number(&mut self, name: &'static str, value: impl Into<i64>) {
+        // Writing to a `String` cannot fail.
+        let _ = write!(self.values, "{}", value.into());
+        self.fields.push((name, self.values.len()));
     }
 }
 
@@ -142,84 +149,4 @@ impl fmt::Debug for Request {
             .field("body_bytes", &self.body.len())
             .finish()
     }
-}
-
-/// A response without fields or body, for the brokers' own requests.
-pub(crate) fn encode_response(code: i32, opaque: i32, remark: &str) -> BytesMut {
-    let (fields, mut out) = (std::iter::empty(), BytesMut::new());
-    encode_head(
-        code,
-        opaque,
-        FLAG_RESPONSE,
-        Some(remark),
-        fields,
-        0,
-        &mut out,
-    );
-    out
-}
-
-fn encode_head<'a>(
-    code: i32,
-    opaque: i32,
-    flag: i32,
-    remark: Option<&str>,
-    fields: impl Iterator<Item = (&'static str, &'a str)>,
-    body_length: usize,
-    out: &mut BytesMut,
-) {
-    let start = out.len();
-    out.put_u64(0);
-    // Writing to a `BytesMut` cannot fail.
-    let _ = write!(
-        out,
-        "{{\"code\":{code},\"flag\":{flag},\"language\":\"{LANGUAGE}\",\"opaque\":{opaque},\
-         \"serializeTypeCurrentRPC\":\"JSON\",\"version\":{VERSION}"
-    );
-    if let Some(remark) = remark {
-        out.put_slice(b",\"remark\":");
-        put_string(out, remark);
-    }
-    out.put_slice(b",\"extFields\":{");
-    for (index, (name, value)) in fields.enumerate() {
-        if index > 0 {
-            out.put_u8(b',');
-        }
-        out.put_u8(b'"');
-        out.put_slice(name.as_bytes());
-        out.put_slice(b"\":");
-        put_string(out, value);
-    }
-    out.put_slice(b"}}");
-    let header_length = out.len() - start - 8;
-    let lengths = &mut out[start..start + 8];
-    lengths[..4].copy_from_slice(&((4 + header_length + body_length) as u32).to_be_bytes());
-    // The top byte is the header's type: 0, JSON.
-    lengths[4..].copy_from_slice(&(header_length as u32).to_be_bytes());
-}
-
-/// A JSON string. Only what JSON demands is escaped, so that most text is copied in one piece.
-fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_u8(b'"');
-    let bytes = text.as_bytes();
-    let mut copied = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.put_slice(&bytes[copied..index]);
-        copied = index + 1;
-        match byte {
-            b'"' => out.put_slice(b"\\\""),
-            b'\\' => out.put_slice(b"\\\\"),
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-                out.put_slice(b"\\u00");
-                out.put_slice(&digits);
-            }
-        }
-    }
-    out.put_slice(&bytes[copied..]);
-    out.put_u8(b'"');
 }

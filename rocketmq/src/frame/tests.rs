@@ -122,7 +122,7 @@ fn a_header_that_is_far_too_long_is_not_read() {
 #[test]
 fn fields_of_any_json_type_are_tolerated() {
     let header = r#"{"code":0,"opaque":1,"flag":1,"extFields":{"a":1,"b":true,"c":null,"d":{"e":[1]},"f":"x"},"new":[]}"#;
-    let command = decode_json(header.as_bytes()).unwrap();
+    let command = decode_json(Bytes::from(header)).unwrap();
     let get = |name| command.fields.get(name);
     assert_eq!(
         [get("a"), get("b"), get("c"), get("d"), get("f")],
@@ -145,13 +145,16 @@ fn the_binary_header_is_read() {
     header.put_slice(b"k");
     header.put_u32(2);
     header.put_slice(b"42");
-    let command = binary::decode(&header).unwrap();
+    let command = binary::decode(Bytes::from(header.clone())).unwrap();
     assert_eq!((command.code, command.opaque, command.flag), (19, 5, 1));
     assert_eq!(command.remark.as_deref(), Some("no"));
     assert_eq!(command.fields.number::<u64>("k").unwrap(), 42);
     assert_eq!(command.fields.offset("k").unwrap(), 42);
     for end in 0..header.len() {
-        assert!(binary::decode(&header[..end]).is_err(), "cut at {end}");
+        assert!(
+            binary::decode(Bytes::copy_from_slice(&header[..end])).is_err(),
+            "cut at {end}"
+        );
     }
 }
 
@@ -173,7 +176,7 @@ fn random_bytes_never_panic() {
 #[test]
 fn offset_is_a_number_that_is_not_negative_to_java() {
     let header = r#"{"code":0,"opaque":1,"flag":1,"extFields":{"a":"7","b":"9223372036854775807","c":"9223372036854775808","d":"-1","e":"x"}}"#;
-    let fields = decode_json(header.as_bytes()).unwrap().fields;
+    let fields = decode_json(Bytes::from(header)).unwrap().fields;
     for (name, offset) in [
         ("a", Some(7)),
         ("b", Some(i64::MAX as u64)),

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use crate::{
     codes::message_flag,
     error::{Error, ErrorKind, Result},
-    message::{body, pairs, property, unique_id::push_hex},
+    message::{OffsetMessageId, body, pairs, property},
     route::MessageQueue,
 };
 
@@ -41,7 +41,7 @@ pub struct ReceivedMessage {
     /// The payload, decompressed.
     pub body: Bytes,
     /// The broker's own id: its address and the commit log offset.
-    pub offset_message_id: String,
+    pub offset_message_id: OffsetMessageId,
     properties: Bytes,
     /// Its share of the answer that it came in, and what its body was inflated to.
     bytes: usize,
@@ -187,9 +187,6 @@ fn fields(message: &mut Bytes, queue: &MessageQueue) -> Result<Fields, Failure> 
         return Err(broken(queue, "its offset is out of range").into());
     }
     let commit_log_offset = message.try_get_u64()?;
-    if offset >= i64::MAX as u64 {
-        return Err(broken(queue, "its offset has none behind it").into());
-    }
     let sys_flag = message.try_get_i32()?;
     let born_timestamp_ms = message.try_get_i64()?;
     take(message, host_length(sys_flag & message_flag::BORN_HOST_V6))?;
@@ -263,7 +260,7 @@ fn read(
         born_timestamp_ms: fields.born_timestamp_ms,
         store_timestamp_ms: fields.store_timestamp_ms,
         body,
-        offset_message_id: offset_message_id(&fields.store_host, fields.commit_log_offset),
+        offset_message_id: OffsetMessageId::of(&fields.store_host, fields.commit_log_offset),
         properties: fields.properties,
         bytes: stored.saturating_add(inflated),
     };
@@ -321,14 +318,6 @@ fn take(message: &mut Bytes, length: usize) -> Result<Bytes, Failure> {
         return Err(Failure::Short);
     }
     Ok(message.split_to(length))
-}
-
-/// `MessageDecoder.createMessageId`.
-fn offset_message_id(store_host: &[u8], commit_log_offset: u64) -> String {
-    let mut id = String::with_capacity(2 * (store_host.len() + 8));
-    push_hex(&mut id, store_host);
-    push_hex(&mut id, &commit_log_offset.to_be_bytes());
-    id
 }
 
 #[cfg(test)]

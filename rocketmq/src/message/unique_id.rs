@@ -33,16 +33,13 @@ pub(super) fn push_unique_id(out: &mut String) {
     bytes[..10].copy_from_slice(&*PREFIX);
     bytes[10..14].copy_from_slice(&(since_month_began(now) as u32).to_be_bytes());
     bytes[14..].copy_from_slice(&COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-    push_hex(out, &bytes);
+    out.extend(bytes.into_iter().flat_map(hex).map(char::from));
 }
 
-/// Appends upper case digits, as brokers and clients write ids.
-pub(super) fn push_hex(out: &mut String, bytes: &[u8]) {
+/// Upper case digits, as brokers and clients write ids.
+pub(super) fn hex(byte: u8) -> [u8; 2] {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        out.push(HEX[usize::from(byte >> 4)].into());
-        out.push(HEX[usize::from(byte & 15)].into());
-    }
+    [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
 }
 
 /// In UTC. Milliseconds of the proleptic Gregorian calendar, by the era arithmetic of Howard Hinnant's `civil_from_days`.

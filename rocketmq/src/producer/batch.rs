@@ -1,6 +1,6 @@
 //! Several messages in one request.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -8,7 +8,7 @@ use super::{Answer, Outgoing, Producer, SendResult};
 use crate::{
     codes::request,
     error::{Error, ErrorKind, Result},
-    message::Message,
+    message::{Message, OffsetMessageId},
 };
 
 impl Producer {
@@ -36,7 +36,7 @@ impl Producer {
             body: &body,
         };
         let answer = self.deliver(&outgoing, lane, timeout).await?;
-        Ok(results(answer, messages))
+        Ok(results(&answer, messages.len()))
     }
 
     fn encode_batch(&self, messages: &[Message]) -> Result<Bytes> {
@@ -94,20 +94,16 @@ fn encode(out: &mut BytesMut, message: &Message) {
 }
 
 /// The broker names the first one's place and all ids.
-fn results(answer: Answer, messages: &[Message]) -> Vec<SendResult> {
-    let mut ids = answer.offset_message_ids.split(',');
-    let mut results = Vec::with_capacity(messages.len());
-    for (index, message) in (0..).zip(messages) {
-        results.push(SendResult {
-            status: answer.status,
-            message_id: message.unique_id().to_owned(),
-            offset_message_id: ids.next().unwrap_or_default().to_owned(),
-            broker: answer.broker.clone(),
-            queue: answer.queue,
-            offset: answer.offset + index,
-        });
-    }
-    results
+fn results(answer: &Answer, count: usize) -> Vec<SendResult> {
+    let mut ids = answer.ids().split(',');
+    let result = |index: usize| SendResult {
+        status: answer.status,
+        offset_message_id: OffsetMessageId::new(ids.next().unwrap_or_default()),
+        broker: Arc::clone(&answer.broker),
+        queue: answer.queue,
+        offset: answer.offset + index as u64,
+    };
+    (0..count).map(result).collect()
 }
 
 #[cfg(test)]

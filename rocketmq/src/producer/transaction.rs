@@ -17,9 +17,18 @@ use crate::{
 pub struct HalfMessage {
     /// How the broker keeps it. The offset is that in the broker's own queue of half messages.
     pub sent: SendResult,
+    message_id: Box<str>,
     /// The master that has it, when it was sent.
     address: Arc<str>,
     commit_log_offset: u64,
+}
+
+impl HalfMessage {
+    /// The unique id that the message carries.
+    #[must_use]
+    pub fn message_id(&self) -> &str {
+        &self.message_id
+    }
 }
 
 impl Producer {
@@ -64,8 +73,8 @@ impl Producer {
             }
         })?;
         let address = Arc::clone(&answer.address);
-        let sent = answer.into_result(message);
-        let Some(commit_log_offset) = commit_log_offset(&sent.offset_message_id) else {
+        let sent = answer.into_result();
+        let Some(commit_log_offset) = sent.offset_message_id.commit_log_offset() else {
             return Err(Error::new(
                 ErrorKind::Protocol,
                 format!(
@@ -78,6 +87,7 @@ impl Producer {
         };
         let half = HalfMessage {
             sent,
+            message_id: message.unique_id().into(),
             address,
             commit_log_offset,
         };
@@ -118,7 +128,7 @@ impl Producer {
             broker: &half.sent.broker,
             queue_offset: half.sent.offset,
             commit_log_offset: half.commit_log_offset,
-            message_id: &half.sent.message_id,
+            message_id: &half.message_id,
         };
         let request = place.end(end, false);
         // A broker that was started anew may have another address.
@@ -133,10 +143,7 @@ impl Producer {
         let operation = format!("the end of a transaction in topic {}", self.entry.topic);
         expect_success(command, address, &operation)
             .map_err(|error| error.with_right(request::END_TRANSACTION))?;
-        self.client
-            .registry()
-            .checks
-            .ended(&half.sent.message_id, end);
+        self.client.registry().checks.ended(&half.message_id, end);
         Ok(())
     }
 
@@ -173,32 +180,5 @@ impl Place<'_> {
             .text("msgId", self.message_id)
             .text("transactionId", self.message_id)
             .text("bname", self.broker)
-    }
-}
-
-/// The last 8 bytes of a broker's id (`MessageDecoder.decodeMessageId`).
-fn commit_log_offset(offset_message_id: &str) -> Option<u64> {
-    let start = offset_message_id.len().checked_sub(16)?;
-    u64::from_str_radix(offset_message_id.get(start..)?, 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offset_is_read_from_ids_of_both_address_families() {
-        for (id, offset) in [
-            ("7F00000100002A9F0000000000001000", Some(4096)),
-            (
-                "0000000000000000000000000000000100002A9F00000000000000FF",
-                Some(255),
-            ),
-            ("1000", None),
-            ("", None),
-            ("7F00000100002A9Fzzzzzzzzzzzzzzzz", None),
-        ] {
-            assert_eq!(commit_log_offset(id), offset, "{id}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossfade_rocketmq::{
-    Producer, ProducerOptions, ReceivedMessage, SendResult, TransactionChecker, TransactionEnd,
+    HalfMessage, Producer, ProducerOptions, ReceivedMessage, TransactionChecker, TransactionEnd,
 };
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +22,7 @@ const ALL: [&str; 4] = ["commit", "rollback", "check-rollback", "check-commit"];
 
 /// Those that were sent, and who answers for them.
 pub(crate) struct Transactions {
-    sent: Vec<(String, SendResult)>,
+    sent: Vec<(String, HalfMessage)>,
     checker: Arc<Checker>,
     at_ms: i64,
     /// Brokers ask a group that is there.
@@ -53,7 +53,7 @@ pub(crate) async fn send(pair: &Pair) -> Transactions {
         if !which.starts_with("check") {
             insist(|| producer.end_transaction(&half, end(&id), WAIT)).await;
         }
-        sent.push((id, half.sent));
+        sent.push((id, half));
     }
     Transactions {
         sent,
@@ -70,9 +70,13 @@ impl Transactions {
             .sent
             .iter()
             .filter(|(id, _)| end(id) == TransactionEnd::Commit);
-        committed.map(|(id, result)| {
-            let (at_ms, result) = (self.at_ms, result.clone());
-            (id.clone(), Sent { at_ms, result })
+        committed.map(|(id, half)| {
+            let sent = Sent {
+                at_ms: self.at_ms,
+                message_id: half.message_id().to_owned(),
+                result: half.sent.clone(),
+            };
+            (id.clone(), sent)
         })
     }
 

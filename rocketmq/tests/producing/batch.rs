@@ -23,7 +23,8 @@ pub(crate) async fn batch_lies_in_one_queue_in_order_and_each_message_has_its_ow
     let consumer = consumer(&client, &topic).await;
     let mut received = receive(&consumer, batch.len(), WAIT).await;
     received.sort_by_key(|message| message.offset);
-    for (index, (sent, received)) in sent.iter().zip(&received).enumerate() {
+    let pairs = sent.iter().zip(&received).enumerate();
+    for ((index, (sent, received)), message) in pairs.zip(&batch) {
         assert_eq!(received.body, index.to_string().into_bytes());
         assert_eq!(received.property("number"), Some(&*index.to_string()));
         assert_eq!(received.property(property::TAGS), Some("t"));
@@ -34,7 +35,7 @@ pub(crate) async fn batch_lies_in_one_queue_in_order_and_each_message_has_its_ow
             .properties()
             .filter(|(name, _)| *name == property::UNIQ_KEY)
             .collect();
-        assert_eq!(ids, [(property::UNIQ_KEY, &*sent.message_id)]);
+        assert_eq!(ids, [(property::UNIQ_KEY, message.unique_id())]);
     }
     receive_nothing(&consumer, Duration::from_millis(500)).await;
 }

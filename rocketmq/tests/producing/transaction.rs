@@ -61,7 +61,7 @@ pub(crate) async fn committed_message_arrives_once_and_rolled_back_one_never(clu
     let received = receive(&consumer, 1, WAIT).await.remove(0);
     assert_eq!(received.body, "wanted");
     assert_eq!((received.queue.queue, received.offset), (3, 0));
-    assert_eq!(received.message_id(), wanted.sent.message_id);
+    assert_eq!(received.message_id(), wanted.message_id());
     assert_eq!(received.property(property::TAGS), Some("tag"));
     assert_eq!(received.property("name"), Some("value"));
     receive_nothing(&consumer, Duration::from_millis(500)).await;
@@ -95,7 +95,7 @@ pub(crate) async fn broker_asks_the_checker_and_delivers_what_it_commits(cluster
     let asked = commits.asked.lock().unwrap().remove(0);
     assert_eq!(asked.body, "kept");
     assert_eq!(*asked.topic, *kept);
-    assert_eq!(asked.message_id(), half.sent.message_id);
+    assert_eq!(asked.message_id(), half.message_id());
     assert_eq!(asked.property(property::TAGS), Some("tag"));
     let deadline = tokio::time::Instant::now() + ROUND;
     while rolls_back.asked.lock().unwrap().is_empty() {

@@ -113,7 +113,7 @@ impl BackendProducer for RocketmqProducer {
             self.note(&sent);
             // A delayed message's place is not the one it will be delivered from.
             let offset = delay.is_none().then_some(sent.offset);
-            Ok(stored(sent, offset))
+            Ok(stored(message.unique_id(), sent, offset))
         })
     }
 
@@ -133,9 +133,9 @@ impl BackendProducer for RocketmqProducer {
             let sent = self.producer.send_batch(&messages, lane, timeout).await;
             let sent = sent.map_err(failed)?;
             sent.iter().for_each(|sent| self.note(sent));
-            let stored = sent.into_iter().map(|sent| {
+            let stored = messages.iter().zip(sent).map(|(message, sent)| {
                 let offset = Some(sent.offset);
-                stored(sent, offset)
+                stored(message.unique_id(), sent, offset)
             });
             Ok(stored.collect())
         })
@@ -155,7 +155,7 @@ impl BackendProducer for RocketmqProducer {
             let half = half.await.map_err(failed)?;
             Ok(HalfMessage {
                 // Its place in the topic is known only once it is committed.
-                stored: stored(half.sent.clone(), None),
+                stored: stored(half.message_id(), half.sent.clone(), None),
                 reference: Arc::new(half),
             })
         })
@@ -181,9 +181,9 @@ impl BackendProducer for RocketmqProducer {
     }
 }
 
-fn stored(sent: SendResult, offset: Option<u64>) -> Stored {
+fn stored(message_id: &str, sent: SendResult, offset: Option<u64>) -> Stored {
     Stored {
-        message_id: sent.message_id,
+        message_id: message_id.to_owned(),
         queue: QueueId {
             broker: sent.broker,
             queue: sent.queue,

@@ -88,7 +88,10 @@ fn two_messages_are_read_with_all_they_carry() {
     assert_eq!(first.body, "hello");
     assert_eq!(first.message_id(), "A");
     assert_eq!(first.property("TAGS"), Some("t"));
-    assert_eq!(first.offset_message_id, "7F00000100002A9F0000000000001000");
+    assert_eq!(
+        &*first.offset_message_id,
+        "7F00000100002A9F0000000000001000"
+    );
     assert_eq!(second.body, "hello");
 }
 
