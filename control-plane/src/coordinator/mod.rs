@@ -136,6 +136,12 @@ impl Coordinator {
         })
     }
 
+    /// The row of the counter, which names the clusters too.
+    #[must_use]
+    pub fn row_of_counter(&self) -> Record {
+        put(Kind::Meta, META_KEY, &self.meta)
+    }
+
     /// Takes one event. When the change cannot be stored, throw this coordinator away and [`restore`](Self::restore) one: then nothing is half changed.
     pub fn handle(&mut self, event: Event, now: Duration) -> Step {
         let mut step = Step::default();
@@ -562,7 +568,7 @@ impl Coordinator {
             .puts
             .retain(|put| put.kind != Kind::Meta && (put.kind, &put.key) != (Kind::Topic, &key));
         step.change.puts.push(put(Kind::Topic, &key, record));
-        step.change.puts.push(put(Kind::Meta, META_KEY, &self.meta));
+        step.change.puts.push(self.row_of_counter());
     }
 
     fn next_revision(&mut self) -> Revision {
@@ -577,18 +583,6 @@ impl Coordinator {
     }
 }
 
-/// Whether a stored counter's row belongs to these clusters.
-///
-/// # Errors
-/// A sentence that names both pairs of clusters.
-pub fn check_row(row: &Record, config: &Config) -> Result<(), String> {
-    let meta = serde_json::from_value(row.value.clone());
-    check_clusters(
-        &meta.map_err(|error| format!("stored {}: {error}", row.key))?,
-        config,
-    )
-}
-
 fn check_clusters(meta: &Meta, config: &Config) -> Result<(), String> {
     match &meta.clusters {
         Some(known) if *known != config.clusters && !config.accept_new_addresses => {
@@ -597,7 +591,7 @@ fn check_clusters(meta: &Meta, config: &Config) -> Result<(), String> {
                 format!("{} to {}", side(&clusters.source), side(&clusters.target))
             };
             Err(format!(
-                "this store holds the plans of {}, not of {}: start with those clusters, or with another --store. \
+                "it belongs to {}, not to {}: start with those clusters, or with another --store. \
                  If they are the same clusters under new addresses: --accept-new-addresses",
                 name(known),
                 name(&config.clusters)

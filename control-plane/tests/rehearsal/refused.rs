@@ -44,6 +44,7 @@ async fn load_that_cannot_be_is_refused_and_no_instance_stays() {
         let told = String::from_utf8(output.stderr).unwrap();
         let error: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
         assert_eq!(error["error"]["code"], code, "{topic} {more}: {told}");
+        assert!(!told.contains("started on topic"), "{topic} {more}: {told}");
         let left = operator.instances().await.unwrap();
         assert!(left.is_empty(), "{topic} {more}: {left:?}");
     }
