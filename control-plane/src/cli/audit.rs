@@ -31,7 +31,9 @@ pub(super) async fn run(args: Args, operator: &Operator, json: bool) -> Result<(
         let page = operator.audit(before, MAX_AUDIT_PAGE).await?;
         let Some(oldest) = page.last() else { break };
         before = Some(oldest.number);
-        let about = page.into_iter().filter(|line| is_about(line, &args.subject));
+        let about = page
+            .into_iter()
+            .filter(|line| is_about(line, &args.subject));
         found.extend(about.take(most - found.len()));
     }
     say(text(&found, &args.subject, json));

@@ -159,11 +159,20 @@ fn wrong_commands_are_found_wherever_they_stand() {
     for (text, right) in [
         ("is it from `crossfade load --history`?", false),
         ("give `crossfade load produce` a --history", true),
-        ("\"topic {topic}: crossfade topic show {topic}. To go on\"", true),
-        ("\"topic {topic}: crossfade topic shows {topic}. To go on\"", false),
+        (
+            "\"topic {topic}: crossfade topic show {topic}. To go on\"",
+            true,
+        ),
+        (
+            "\"topic {topic}: crossfade topic shows {topic}. To go on\"",
+            false,
+        ),
         ("\"crossfade topic add {topic} --group G,...\"", true),
         ("\"crossfade topic add {topic} --groups G,...\"", false),
-        ("`crossfade instance\nconfirm-gone NAME --reason TEXT`", true),
+        (
+            "`crossfade instance\nconfirm-gone NAME --reason TEXT`",
+            true,
+        ),
         ("`crossfade instance\nconfirm-gone NAME --why TEXT`", false),
         ("crossfade topic weight orders 130%   # too much", false),
         ("of crossfade itself", true),

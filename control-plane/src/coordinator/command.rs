@@ -14,7 +14,6 @@ use super::{
     event::{Actor, Command, Refusal, Step},
     gate,
     membership::{ConfirmGone, Member, Standing},
-    put,
     row::TopicRecord,
     topic::Topic,
 };

@@ -45,7 +45,7 @@ pub struct SideFacts {
     /// RocketMQ 5.x `message.type`, where set.
     pub message_type: Option<String>,
     /// What each broker takes the numbered delays for; none where messages may wait for any time.
-    pub delays: BTreeMap<String, DelayLevels>,
+    pub delays: Arc<BTreeMap<String, DelayLevels>>,
     /// The topic's queues as they are now; none under a seal.
     pub queues: BTreeSet<QueueId>,
     /// One past the last message of every queue of the topic, also under a seal.

@@ -183,8 +183,7 @@ async fn prepare(
         .local_addr()
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let token = options.tokens.operator.as_ref().map(Token::as_str);
-    let operator =
-        Operator::new(&url(address), token).map_err(|error| error.to_string())?;
+    let operator = Operator::new(&url(address), token).map_err(|error| error.to_string())?;
     let clusters = Arc::new(Clusters::new(options.source, options.target));
     let mut config = Config {
         timing: options.timing,

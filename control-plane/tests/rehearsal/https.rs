@@ -36,7 +36,8 @@ basicConstraints = critical, CA:FALSE
 #[allow(clippy::print_stdout, reason = "a skip is named where people look")]
 async fn certificate(folder: &Path) -> bool {
     std::fs::write(folder.join("cert.conf"), CERTIFICATE).unwrap();
-    let words = "req -x509 -config cert.conf -newkey rsa:2048 -nodes -days 2 -keyout key.pem -out cert.pem";
+    let words =
+        "req -x509 -config cert.conf -newkey rsa:2048 -nodes -days 2 -keyout key.pem -out cert.pem";
     let mut openssl = Command::new("openssl");
     openssl.args(words.split(' ')).current_dir(folder);
     match openssl.output().await {
@@ -86,7 +87,8 @@ async fn proxy(folder: &Path, control_plane: SocketAddr, tasks: &mut JoinSet<()>
 }
 
 #[tokio::test]
-async fn control_plane_behind_tls_is_reached_by_operators_and_instances_that_trust_its_certificate() {
+async fn control_plane_behind_tls_is_reached_by_operators_and_instances_that_trust_its_certificate()
+{
     let folder = tempfile::tempdir().unwrap();
     if !certificate(folder.path()).await {
         return;
@@ -128,6 +130,9 @@ async fn tls_to_a_control_plane_without_it_says_that_it_needs_a_proxy() {
     let output = run(&mut crossfade(["topic", "list", "--control", &control])).await;
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{told}");
-    assert!(told.contains("is there a proxy with TLS before it"), "{told}");
+    assert!(
+        told.contains("is there a proxy with TLS before it"),
+        "{told}"
+    );
     server.shutdown().await.unwrap();
 }

@@ -49,9 +49,7 @@ impl Admin {
         self.ask_masters(|admin, address| async move {
             let table = admin.runtime_info(&address).await?;
             let setup = admin.setup(&address, boot(&table)).await?;
-            setup
-                .delays()
-                .map_err(|error| error.with_address(&address))
+            setup.delays().map_err(|error| error.with_address(&address))
         })
         .await
     }
@@ -76,9 +74,7 @@ impl Admin {
 
 /// Every start has its own.
 pub(super) fn boot(runtime_info: &BTreeMap<String, String>) -> &str {
-    runtime_info
-        .get("bootTimestamp")
-        .map_or("", String::as_str)
+    runtime_info.get("bootTimestamp").map_or("", String::as_str)
 }
 
 impl Setups {

@@ -111,8 +111,8 @@ impl StageSet {
                 ..OpenOptions::default()
             };
             let call = async || registry::open_with(address, &client_id, &options).await;
-            let opened = patiently(&place(side, address), |line| progress.say(line), call);
-            opened.await.map_err(|error| at(side, address, &error))
+            let opened = patiently(&place(side, address), |line| progress.say(line), call).await;
+            opened.map_err(|error| at(side, address, &error))
         };
         // One after the other: what is waited for is one place.
         let clusters = [open(Side::Source).await?, open(Side::Target).await?];

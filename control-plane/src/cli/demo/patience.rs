@@ -55,7 +55,9 @@ async fn until<T, E: Display>(
                     () = sleep_until(next_line) => {}
                 }
                 let left = deadline.saturating_duration_since(next_line).as_secs();
-                tell(&format!("waiting for {what}, {left} s more at most: {last}"));
+                tell(&format!(
+                    "waiting for {what}, {left} s more at most: {last}"
+                ));
                 next_line += QUIET;
             }
         };
@@ -81,14 +83,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_passes_is_tried_again_and_what_does_not_is_told_at_once() {
         let mut calls = 0;
-        let outcome = patiently("a call", |_| (), async || {
-            calls += 1;
-            match calls {
-                1 => Err(Error::new(ErrorKind::Timeout, "open", "no answer")),
-                2 => Err(Error::new(ErrorKind::PermissionDenied, "open", "no right")),
-                _ => Ok(()),
-            }
-        });
+        let outcome = patiently(
+            "a call",
+            |_| (),
+            async || {
+                calls += 1;
+                match calls {
+                    1 => Err(Error::new(ErrorKind::Timeout, "open", "no answer")),
+                    2 => Err(Error::new(ErrorKind::PermissionDenied, "open", "no right")),
+                    _ => Ok(()),
+                }
+            },
+        );
         let error = outcome.await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert_eq!(calls, 2);

@@ -320,13 +320,13 @@ const CLOSING: &[Closing] = &[
     }),
     (0, "delay_levels", |cast| {
         for (side, delay) in Side::BOTH.into_iter().zip([5, 6]) {
-            cast.side(side).delays = ladder("b", delay);
+            cast.side(side).delays = ladder("b", delay).into();
         }
     }),
     (0, "delay_levels", |cast| {
         let mut mixed = ladder("a", 5);
         mixed.append(&mut ladder("b", 6));
-        cast.side(Side::Target).delays = mixed;
+        cast.side(Side::Target).delays = mixed.into();
     }),
     (0, "queues_on_target", |cast| {
         cast.row.settings[1].queues = QUEUES - 1
@@ -583,18 +583,18 @@ fn type_of_a_topic_has_to_fit_its_routing() {
 fn delays_that_differ_are_named_with_their_brokers_and_accepted_for_these_times_alone() {
     let next = Stage::DualRead;
     let gate = |cast: &Cast| {
-        let gates = cast.gates(next).into_iter();
-        gates.filter(|gate| gate.code == "delay_levels").next().unwrap()
+        let mut gates = cast.gates(next).into_iter();
+        gates.find(|gate| gate.code == "delay_levels").unwrap()
     };
     let mut cast = Cast::new(Stage::SourceOnly);
     assert!(gate(&cast).passed, "no broker has numbered delays");
     for side in Side::BOTH {
-        cast.side(side).delays = ladder("b", 5);
+        cast.side(side).delays = ladder("b", 5).into();
     }
     let same = gate(&cast);
     assert!(same.passed && same.message.contains("`1s 5s`"), "{same:?}");
 
-    cast.side(Side::Target).delays = ladder("b", 7200);
+    cast.side(Side::Target).delays = ladder("b", 7200).into();
     let differs = gate(&cast);
     for words in [
         "`1s 5s` on b of the source",
@@ -606,7 +606,7 @@ fn delays_that_differ_are_named_with_their_brokers_and_accepted_for_these_times_
     assert_eq!(differs.numbers["target"]["b"], "1s 2h");
     cast.row.overrides = vec![accept(&differs)];
     assert!(!gate(&cast).blocks());
-    cast.side(Side::Target).delays = ladder("b", 60);
+    cast.side(Side::Target).delays = ladder("b", 60).into();
     assert!(gate(&cast).blocks(), "what was accepted were other times");
 }
 
