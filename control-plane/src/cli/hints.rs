@@ -75,7 +75,9 @@ fn unquoted(line: &str) -> &str {
         " #", " |", " >", " &", "\"", ")", ". ", "; ", ", ", ": ", " (",
     ];
     let end = ends.iter().filter_map(|end| line.find(end)).min();
-    line[..end.unwrap_or(line.len())].trim_end_matches('.')
+    line[..end.unwrap_or(line.len())]
+        .trim_end()
+        .trim_end_matches('.')
 }
 
 /// Something in the place of what is filled in.
@@ -94,9 +96,9 @@ fn filled(command: &str) -> Vec<String> {
     words.push(word);
     let example = |word: String| match word.as_str() {
         "{other}" | "{word}" => "advance".to_owned(),
-        "{to}" | "{next}" | "STAGE" => "dual_read".to_owned(),
-        "|" => String::new(),
-        other => other.to_owned(),
+        "{to}" | "{next}" => "dual_read".to_owned(),
+        // The first of several.
+        other => other.split('|').next().unwrap_or_default().to_owned(),
     };
     words
         .into_iter()
@@ -174,7 +176,7 @@ fn wrong_commands_are_found_wherever_they_stand() {
             true,
         ),
         ("`crossfade instance\nconfirm-gone NAME --why TEXT`", false),
-        ("crossfade topic weight orders 130%   # too much", false),
+        ("crossfade topic advance orders --to 4   # too much", false),
         ("of crossfade itself", true),
     ] {
         let found = commands(text);
