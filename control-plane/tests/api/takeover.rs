@@ -47,7 +47,7 @@ async fn control_plane_that_cannot_start_leaves_the_one_that_runs_alone() {
             },
         ),
         (
-            "target: address",
+            "target: cluster address",
             ServeOptions {
                 target: Cluster::at("kafka://b"),
                 ..options.clone()
