@@ -35,7 +35,7 @@ impl Http {
             "http" => {}
             "https" if cfg!(feature = "https") => {}
             "https" => {
-                let why = "this build speaks no TLS, which is the cargo feature `https`";
+                let why = "`crossfade serve` itself speaks plain HTTP; to reach a proxy with TLS before it, build this program with the cargo feature `https`";
                 return Err(unusable(&why));
             }
             _ => return Err(unusable(&"only http:// and https:// are spoken")),

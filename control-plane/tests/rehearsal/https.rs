@@ -120,6 +120,10 @@ async fn control_plane_behind_tls_is_reached_by_operators_and_instances_that_tru
     let output = run(list.env("SSL_CERT_FILE", &empty)).await;
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{told}");
+    assert!(
+        told.contains("with a certificate that this machine trusts"),
+        "{told}"
+    );
     server.shutdown().await.unwrap();
 }
 

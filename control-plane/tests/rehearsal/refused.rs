@@ -89,3 +89,19 @@ async fn token_that_serve_would_ignore_is_refused() {
     let output = run(&mut crossfade(words.split(' '))).await;
     assert!(!output.status.success(), "{output:?}");
 }
+
+#[cfg(not(feature = "https"))]
+#[tokio::test]
+async fn address_that_needs_tls_says_what_speaks_it() {
+    let words = "topic list --control https://control-plane";
+    let output = run(&mut crossfade(words.split(' '))).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{told}");
+    for part in [
+        "https://control-plane",
+        "a proxy with TLS",
+        "feature `https`",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
