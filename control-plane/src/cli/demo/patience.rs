@@ -9,8 +9,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long nothing is said of a call without an answer; also the time between two lines.
+/// How long nothing is said.
 const QUIET: Duration = Duration::from_secs(2);
+/// Between two lines.
+const LINES: Duration = Duration::from_secs(5);
 
 /// Tries again until the call succeeds, fails for good, or has failed for too long. `tell` hears what is waited for, and for how long.
 ///
@@ -58,7 +60,7 @@ async fn until<T, E: Display>(
                 tell(&format!(
                     "waiting for {what}, {left} s more at most: {last}"
                 ));
-                next_line += QUIET;
+                next_line += LINES;
             }
         };
         match outcome {
@@ -117,7 +119,7 @@ mod tests {
             calls += 1;
             match calls {
                 1 => sleep(QUIET + PAUSE).await,
-                2 => sleep(QUIET).await,
+                2 => sleep(LINES).await,
                 _ => return Ok(()),
             }
             Err("connection refused")
@@ -128,7 +130,7 @@ mod tests {
             lines,
             [
                 "waiting for the target at b, 28 s more at most: no answer yet",
-                "waiting for the target at b, 26 s more at most: connection refused"
+                "waiting for the target at b, 23 s more at most: connection refused"
             ]
         );
     }
