@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use super::Capability;
-use super::{Backlog, QueueId};
+use super::{Backlog, DelayLevels, QueueId};
 use crate::{
     BoxFuture,
     error::{Error, ErrorKind, Result},
@@ -89,6 +89,14 @@ pub trait BackendAdmin: fmt::Debug + Send + Sync {
     /// See the trait.
     fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
         Box::pin(std::future::ready(Ok(BTreeSet::new())))
+    }
+
+    /// What each broker takes the numbered delays for, by its name. Empty where messages may wait for any time.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn delay_levels(&self) -> BoxFuture<'_, Result<BTreeMap<String, DelayLevels>>> {
+        Box::pin(std::future::ready(Ok(BTreeMap::new())))
     }
 
     /// The topics, without the broker's internal ones.

@@ -10,6 +10,7 @@ mod admin;
 mod backlog;
 mod capability;
 mod consumer;
+mod delay_levels;
 pub mod fault;
 #[cfg(feature = "memory")]
 pub mod memory;
@@ -27,6 +28,7 @@ pub use admin::{
 pub use backlog::{Backlog, QueueBacklog};
 pub use capability::Capability;
 pub use consumer::{AckToken, BackendConsumer, Filter, Incoming, Subscription, Unreadable};
+pub use delay_levels::DelayLevels;
 pub use producer::{
     BackendProducer, HalfMessage, MessageId, Outgoing, Stored, TransactionChecker, TransactionEnd,
 };

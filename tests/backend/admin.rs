@@ -71,6 +71,19 @@ pub(crate) async fn a_deleted_group_is_gone_and_begins_anew(cluster: Cluster) {
     admin.delete_topic(&topic).await.unwrap();
 }
 
+/// So two clusters with stock settings agree.
+pub(crate) async fn every_broker_takes_the_delay_levels_for_the_stock_ones(cluster: Cluster) {
+    const STOCK: &str = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
+    // The second time from what is known of this start.
+    for _ in 0..2 {
+        let levels = cluster.admin.delay_levels().await.unwrap();
+        assert!(!levels.is_empty());
+        for (broker, levels) in levels {
+            assert_eq!(levels.to_string(), STOCK, "{broker}");
+        }
+    }
+}
+
 pub(crate) async fn a_backlog_counts_what_was_sent_and_not_acked(cluster: Cluster) {
     let (topic, settings) = cluster.topic(3).await;
     let group = unique("group");

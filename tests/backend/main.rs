@@ -131,6 +131,7 @@ everywhere! {
     admin: topics_are_created_listed_and_deleted,
         groups_are_created_and_found,
         a_deleted_group_is_gone_and_begins_anew,
+        every_broker_takes_the_delay_levels_for_the_stock_ones,
         a_backlog_counts_what_was_sent_and_not_acked;
     connections: members_are_listed_by_client_id,
         a_group_without_members_lists_nobody;

@@ -4,6 +4,8 @@ mod audit;
 mod credentials;
 mod demo;
 mod fault;
+#[cfg(test)]
+mod hints;
 mod history;
 mod instance;
 mod load;

@@ -10,11 +10,10 @@ use crossfade::{
 use serde_json::{Value, json};
 
 use super::{
-    Coordinator, META_KEY, Released, audit,
+    Coordinator, Released, audit,
     event::{Actor, Command, Refusal, Step},
     gate,
     membership::{ConfirmGone, Member, Standing},
-    put,
     row::TopicRecord,
     topic::Topic,
 };
@@ -180,14 +179,11 @@ impl Coordinator {
         let (proved, abandoned) = moved
             .map(|moved| (moved.proved.clone(), moved.abandoned.clone()))
             .unwrap_or_default();
+        let [Some(source), Some(target)] = described else {
+            return Err(missing(topic, &described));
+        };
         let mut settings = Vec::new();
-        for (side, description) in Side::BOTH.into_iter().zip(described) {
-            let Some(description) = description else {
-                return Err(Refusal::new(
-                    "not_found",
-                    format!("topic {topic} does not exist on the {side}: create it there first"),
-                ));
-            };
+        for (side, description) in Side::BOTH.into_iter().zip([source, target]) {
             if let Some(mixed) = description.disagreement.filter(|_| released.is_none()) {
                 return Err(Refusal::new(
                     "conflict",
@@ -383,7 +379,7 @@ impl Coordinator {
         let surplus = self.meta.removed.len().saturating_sub(MAX_REMOVED);
         self.meta.removed.drain(..surplus);
         step.change.puts.retain(|put| put.kind != Kind::Meta);
-        step.change.puts.push(put(Kind::Meta, META_KEY, &self.meta));
+        step.change.puts.push(self.row_of_counter());
         step.wake = true;
     }
 
@@ -457,6 +453,19 @@ fn wrong_way(record: &TopicRecord, to: Stage, is: &str, other: &str) -> Refusal 
 }
 
 /// There is no further stage that way.
+/// A topic that is not on both sides yet.
+fn missing(topic: &str, described: &[Option<TopicDescription>; 2]) -> Refusal {
+    let absent = |side: &Side| described[side.index()].is_none();
+    let sides: Vec<Side> = Side::BOTH.into_iter().filter(absent).collect();
+    let message = match sides.as_slice() {
+        [side] => format!("topic {topic} does not exist on the {side}: create it there first"),
+        _ => format!(
+            "topic {topic} exists neither on the source nor on the target: create it on both first, or check its name (and the namespace of the addresses)"
+        ),
+    };
+    Refusal::new("not_found", message)
+}
+
 fn at_the_end(record: &TopicRecord, command: &str) -> Refusal {
     let (topic, stage) = (&record.plan.topic, record.plan.stage);
     let end = match stage {

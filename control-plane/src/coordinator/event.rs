@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     facts::Facts,
     gate::{self, Gate, Limits},
-    membership::Timing,
+    timing::Timing,
 };
 use crate::record::Change;
 

@@ -8,7 +8,7 @@ use std::{
 
 use crossfade::{
     Access, Side,
-    backend::{Backlog, ConnectedClient, GroupMembers, QueueId, TopicSettings},
+    backend::{Backlog, ConnectedClient, DelayLevels, GroupMembers, QueueId, TopicSettings},
 };
 use serde::{Serialize, Serializer};
 
@@ -44,6 +44,8 @@ pub struct SideFacts {
     pub grown: Option<TopicSettings>,
     /// RocketMQ 5.x `message.type`, where set.
     pub message_type: Option<String>,
+    /// What each broker takes the numbered delays for; none where messages may wait for any time.
+    pub delays: Arc<BTreeMap<String, DelayLevels>>,
     /// The topic's queues as they are now; none under a seal.
     pub queues: BTreeSet<QueueId>,
     /// One past the last message of every queue of the topic, also under a seal.

@@ -13,7 +13,9 @@ mod keys;
 mod membership;
 mod order;
 mod outdated;
+mod reconcile;
 mod row;
+mod timing;
 mod topic;
 mod view;
 mod walk;
@@ -37,14 +39,12 @@ pub use event::{Actor, Answer, AskedOverride, Command, Config, Event, Refusal, S
 pub use facts::{Facts, GroupFacts, SideFacts};
 pub use gate::{Code, Entry, Gate, Limits, Owed, Policy};
 pub use keys::{KeysView, MoveView};
-pub use membership::{Member, MemberRecord, Membership, Standing, Timing};
+pub use membership::{Member, MemberRecord, Membership, Standing};
 pub use row::{Abandoned, Changing, Override, Proved, Reopening, TopicRecord};
+pub use timing::Timing;
 pub use view::{ClientKind, ClientView, InstanceView, TopicView};
 
-use self::{
-    outdated::Listening,
-    topic::{Next, Row, Topic},
-};
+use self::{outdated::Listening, topic::Topic};
 use crate::record::{AuditEntry, Kind, Record};
 
 /// The counter and what is no longer managed.
@@ -134,6 +134,12 @@ impl Coordinator {
             listening,
             newer: BTreeMap::new(),
         })
+    }
+
+    /// The row of the counter, which names the clusters too.
+    #[must_use]
+    pub fn row_of_counter(&self) -> Record {
+        put(Kind::Meta, META_KEY, &self.meta)
     }
 
     /// Takes one event. When the change cannot be stored, throw this coordinator away and [`restore`](Self::restore) one: then nothing is half changed.
@@ -420,141 +426,6 @@ impl Coordinator {
         }));
     }
 
-    /// Lets every topic do its next thing.
-    fn reconcile(&mut self, now: Duration, step: &mut Step) {
-        if self.is_outdated() {
-            return;
-        }
-        let may_change = self.may_change(now);
-        let names: Vec<Arc<str>> = self.topics.keys().cloned().collect();
-        for name in names {
-            // A publication is followed by the next thing at once; nothing else is.
-            while let Some(topic) = self.topics.get_mut(&name) {
-                let next = match may_change {
-                    true => topic.next(&self.members, now),
-                    false => topic.next_look(&self.members, now),
-                };
-                match next {
-                    Next::Publish(row) => {
-                        self.publish(&name, row, now, step);
-                        continue;
-                    }
-                    Next::Release => {
-                        self.release(&name, step);
-                        break;
-                    }
-                    _ => {}
-                }
-                self.last_token += 1;
-                let token = self.last_token;
-                let record = &topic.record;
-                let work = match next {
-                    Next::Rest | Next::Publish(_) | Next::Release => break,
-                    Next::Look => {
-                        topic.writes.asked(self.members.reports(&name, now));
-                        Work::Inspect {
-                            topic: Arc::clone(&name),
-                            token,
-                            groups: record.groups.clone(),
-                            settings: record.settings.clone(),
-                        }
-                    }
-                    Next::Access(side, access) => {
-                        let settings = record.settings[side.index()].clone();
-                        topic.record.changing = Some(Changing { side, access });
-                        Work::SetAccess {
-                            topic: Arc::clone(&name),
-                            side,
-                            settings,
-                            access,
-                            token,
-                        }
-                    }
-                    Next::FirstOffsets => Work::CommitFirstOffsets {
-                        topic: Arc::clone(&name),
-                        side: Side::Target,
-                        groups: record.groups.clone(),
-                        settings: record.settings[Side::Target.index()].clone(),
-                        token,
-                    },
-                    Next::ReadEnds(side) => Work::ReadEnds {
-                        topic: Arc::clone(&name),
-                        side,
-                        settings: record.settings[side.index()].clone(),
-                        frozen: topic.ends_asked(),
-                        token,
-                    },
-                };
-                topic.work = Some(token);
-                if let Work::SetAccess { .. } = work {
-                    let record = topic.record.clone();
-                    self.store(&record, step);
-                }
-                step.work.push(work);
-                break;
-            }
-        }
-    }
-
-    fn publish(&mut self, name: &Arc<str>, row: Row, now: Duration, step: &mut Step) {
-        let revision = self.next_revision();
-        let Some(topic) = self.topics.get_mut(name) else {
-            return;
-        };
-        let before = &topic.record.plan;
-        let plan = topic.following(row, revision, &self.members);
-        let entry = audit("control-plane", "publish", name, json!(before), json!(plan));
-        let reason = topic.turns(row, &self.members, now);
-        step.change.audit.push(AuditEntry { reason, ..entry });
-        topic.published(plan, now);
-        let record = topic.record.clone();
-        if let Some(left) = &record.abandoned {
-            let reasons: Vec<&str> = left.by.iter().map(|one| one.reason.as_str()).collect();
-            let by: Vec<&str> = left.by.iter().map(|one| one.by.as_str()).collect();
-            let entry = audit(&by.join(", "), "abandon", name, Value::Null, left.numbers());
-            step.change.audit.push(AuditEntry {
-                reason: reasons.join("; "),
-                ..entry
-            });
-        }
-        self.store(&record, step);
-        step.wake = true;
-    }
-
-    /// Writes the row of a topic that an outcome has changed, and what an operator must be told.
-    fn stored_if_changed(&self, before: &TopicRecord, step: &mut Step) {
-        let name = &before.plan.topic;
-        let Some(topic) = self
-            .topics
-            .get(name)
-            .filter(|topic| topic.record != *before)
-        else {
-            return;
-        };
-        let record = topic.record.clone();
-        if record.settings != before.settings {
-            let entry = audit(
-                "control-plane",
-                "grow",
-                name,
-                json!(before.settings),
-                json!(record.settings),
-            );
-            step.change.audit.push(entry);
-        }
-        if record.reopened != before.reopened {
-            let entry = audit(
-                "control-plane",
-                "reopen",
-                name,
-                json!({"stage": before.plan.stage}),
-                json!(record.reopening),
-            );
-            step.change.audit.push(entry);
-        }
-        self.store(&record, step);
-    }
-
     /// Writes a topic's row and the counter.
     fn store(&self, record: &TopicRecord, step: &mut Step) {
         let key = record.plan.topic.to_string();
@@ -562,7 +433,7 @@ impl Coordinator {
             .puts
             .retain(|put| put.kind != Kind::Meta && (put.kind, &put.key) != (Kind::Topic, &key));
         step.change.puts.push(put(Kind::Topic, &key, record));
-        step.change.puts.push(put(Kind::Meta, META_KEY, &self.meta));
+        step.change.puts.push(self.row_of_counter());
     }
 
     fn next_revision(&mut self) -> Revision {
@@ -577,18 +448,6 @@ impl Coordinator {
     }
 }
 
-/// Whether a stored counter's row belongs to these clusters.
-///
-/// # Errors
-/// A sentence that names both pairs of clusters.
-pub fn check_row(row: &Record, config: &Config) -> Result<(), String> {
-    let meta = serde_json::from_value(row.value.clone());
-    check_clusters(
-        &meta.map_err(|error| format!("stored {}: {error}", row.key))?,
-        config,
-    )
-}
-
 fn check_clusters(meta: &Meta, config: &Config) -> Result<(), String> {
     match &meta.clusters {
         Some(known) if *known != config.clusters && !config.accept_new_addresses => {
@@ -597,7 +456,7 @@ fn check_clusters(meta: &Meta, config: &Config) -> Result<(), String> {
                 format!("{} to {}", side(&clusters.source), side(&clusters.target))
             };
             Err(format!(
-                "this store holds the plans of {}, not of {}: start with those clusters, or with another --store. \
+                "it belongs to {}, not to {}: start with those clusters, or with another --store. \
                  If they are the same clusters under new addresses: --accept-new-addresses",
                 name(known),
                 name(&config.clusters)

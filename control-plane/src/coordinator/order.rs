@@ -19,8 +19,9 @@ use crossfade::{
 use super::{
     facts::Facts,
     gate,
-    membership::{Member, Membership, Standing, Timing},
+    membership::{Member, Membership, Standing},
     row::TopicRecord,
+    timing::Timing,
     topic::{Next, Row, Topic},
 };
 

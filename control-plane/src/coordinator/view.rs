@@ -14,8 +14,9 @@ use super::{
     facts::Facts,
     gate::{self, Gate},
     keys::KeysView,
-    membership::{Member, Membership, Standing, Timing},
+    membership::{Member, Membership, Standing},
     row::{Abandoned, Override},
+    timing::Timing,
     topic::Topic,
 };
 

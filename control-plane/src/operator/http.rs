@@ -30,8 +30,15 @@ impl Http {
             )
         };
         let base = Url::parse(url).map_err(|error| unusable(&error))?;
-        if base.scheme() != "http" || base.cannot_be_a_base() {
-            return Err(unusable(&"only http:// is spoken"));
+        match base.scheme() {
+            _ if base.cannot_be_a_base() => return Err(unusable(&"it names no host")),
+            "http" => {}
+            "https" if cfg!(feature = "https") => {}
+            "https" => {
+                let why = "`crossfade serve` itself speaks plain HTTP; to reach a proxy with TLS before it, build this program with the cargo feature `https`";
+                return Err(unusable(&why));
+            }
+            _ => return Err(unusable(&"only http:// and https:// are spoken")),
         }
         let token = token
             .map(|token| {
@@ -169,11 +176,15 @@ impl Http {
             cause = inner.source();
         }
         let base = &self.base;
+        let hint = match base.scheme() {
+            "https" => {
+                "`crossfade serve` itself speaks plain HTTP: is there a proxy with TLS before it, with a certificate that this machine trusts?"
+            }
+            _ => "Is `crossfade serve` running there?",
+        };
         OperatorError::new(
             "unreachable",
-            format!(
-                "the control plane at {base} cannot be reached: {why}. Is `crossfade serve` running there?"
-            ),
+            format!("the control plane at {base} cannot be reached: {why}. {hint}"),
         )
     }
 }

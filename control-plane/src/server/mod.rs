@@ -19,8 +19,7 @@ pub use options::ServeOptions;
 use crate::{
     Operator,
     api::{self, App, Token},
-    coordinator::{Config, META_KEY, check_row},
-    record::Kind,
+    coordinator::{Config, Coordinator},
     store::{SqliteStore, Store, StoreError},
     watch::{Clusters, Driver},
 };
@@ -29,7 +28,7 @@ use crate::{
 pub(crate) const MAX_POLLS: usize = 10_000;
 /// How long closing the connections to the clusters may take.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How long a cluster has to answer at the start before a warning says that it does not.
+/// How long a cluster has to answer at the start; after that it goes on without, and a warning says so.
 const ASK: Duration = Duration::from_secs(5);
 /// Threads of the server's own runtime.
 const THREADS: usize = 2;
@@ -48,7 +47,10 @@ pub struct Server {
 struct OwnRuntime(Option<Runtime>);
 
 impl Server {
-    /// Opens the store, takes an epoch, listens.
+    /// Listens, reads the store, then takes an epoch in it, which ends a control plane that runs on it.
+    ///
+    /// # Behavior
+    /// All that can keep it from going on is looked at first: whoever runs on the store goes on when this fails.
     ///
     /// # Errors
     /// A sentence that says what, where and what to do: an address that cannot be used, a store that cannot be read, tokens that are missing.
@@ -57,7 +59,6 @@ impl Server {
     /// Everything that was begun ends.
     pub async fn start(options: ServeOptions) -> Result<Self, String> {
         let listen = options.check()?;
-        let token = options.tokens.operator.clone();
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("crossfade-control-plane")
@@ -71,7 +72,7 @@ impl Server {
             match prepare(listen, options, stopping).await {
                 Ok(running) => {
                     // Whoever started it may have gone; then the runtime is being dropped.
-                    let _ = ready_tx.send(Ok(running.address));
+                    let _ = ready_tx.send(Ok((running.address, running.operator.clone())));
                     let _ = ended_tx.send(running.run().await);
                 }
                 Err(why) => drop(ready_tx.send(Err(why))),
@@ -79,14 +80,11 @@ impl Server {
         });
         // From here on a return ends what was begun.
         let own = OwnRuntime(Some(runtime));
-        let address = ready
+        let (address, operator) = ready
             .await
             .map_err(|_| "the control plane ended while it started".to_owned())??;
-        let url = format!("http://{address}");
-        let operator = Operator::new(&url, token.as_ref().map(Token::as_str))
-            .map_err(|error| error.to_string())?;
         Ok(Server {
-            url,
+            url: url(address),
             address,
             operator,
             stop,
@@ -165,6 +163,7 @@ impl fmt::Debug for Server {
 
 struct Running {
     address: SocketAddr,
+    operator: Operator,
     listener: TcpListener,
     router: axum::Router,
     driver: Driver,
@@ -183,6 +182,8 @@ async fn prepare(
     let address = listener
         .local_addr()
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let token = options.tokens.operator.as_ref().map(Token::as_str);
+    let operator = Operator::new(&url(address), token).map_err(|error| error.to_string())?;
     let clusters = Arc::new(Clusters::new(options.source, options.target));
     let mut config = Config {
         timing: options.timing,
@@ -191,11 +192,12 @@ async fn prepare(
         clusters: clusters.public(),
         accept_new_addresses: options.accept_new_addresses,
     };
-    // Before an epoch is taken, which would stop a control plane that runs on this store.
-    let known = SqliteStore::peek(&options.store, Kind::Meta, META_KEY).await;
-    if let Some(row) = known.map_err(|error| error.to_string())? {
-        check_row(&row, &config)?;
-    }
+    // Taking an epoch ends a control plane that runs on this store. So first: can this one go on from what is there?
+    let rows = SqliteStore::peek(&options.store).await;
+    let rows = rows.map_err(|error| error.to_string())?;
+    Coordinator::restore(config.clone(), rows, Duration::ZERO)
+        .map_err(|why| format!("store {}: {why}", options.store))?;
+    clusters.can_be_used(ASK).await?;
     let store = SqliteStore::open(&options.store)
         .await
         .map_err(|error| error.to_string())?;
@@ -211,6 +213,7 @@ async fn prepare(
     let (handle, driver) = Driver::start(Arc::clone(&store), config, Arc::clone(&clusters))
         .await
         .map_err(|error| error.to_string())?;
+    driver.bind().await.map_err(|error| error.to_string())?;
     for side in Side::BOTH {
         tokio::spawn(ask(Arc::clone(&clusters), side));
     }
@@ -224,12 +227,17 @@ async fn prepare(
     });
     Ok(Running {
         address,
+        operator,
         listener,
         router,
         driver,
         clusters,
         stopping,
     })
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
 }
 
 /// Says at once, and not with the first topic, that a cluster does not answer. Nothing waits for it.

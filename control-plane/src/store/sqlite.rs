@@ -67,40 +67,30 @@ impl SqliteStore {
         .await
     }
 
-    /// One row of a store that may be in use, without taking an epoch; `None` when the file or the row does not exist.
+    /// All rows of a store that may be in use, without taking an epoch; none when there is no store yet.
     ///
     /// # Errors
-    /// [`StoreErrorKind::InvalidAddress`], [`StoreErrorKind::Unavailable`], [`StoreErrorKind::Unreadable`].
+    /// As [`Self::open`].
     ///
     /// # Cancellation
     /// Leaves nothing behind.
-    pub async fn peek(address: &str, kind: Kind, key: &str) -> Result<Option<Record>, StoreError> {
+    pub async fn peek(address: &str) -> Result<Vec<Record>, StoreError> {
         let Place::File(file) = Place::parse(address)? else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let (place, key) = (address.to_owned(), key.to_owned());
+        let place = address.to_owned();
         blocking(address, move || {
             if !file.exists() {
-                return Ok(None);
+                return Ok(Vec::new());
             }
             let read = |error| failed(&place, "read its rows", error);
             let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)
                 .map_err(read)?;
-            let made = connection.table_exists(None, "row").map_err(read)?;
-            if !made {
-                return Ok(None);
+            connection.busy_timeout(BUSY).map_err(read)?;
+            match connection.table_exists(None, "row").map_err(read)? {
+                true => rows(&connection, &place),
+                false => Ok(Vec::new()),
             }
-            let value: Option<String> = connection
-                .query_row(
-                    "SELECT value FROM row WHERE kind = ?1 AND key = ?2",
-                    params![kind.as_str(), key],
-                    |row| row.get(0),
-                )
-                .optional()
-                .map_err(read)?;
-            value
-                .map(|value| record(&place, kind.as_str(), key, &value))
-                .transpose()
         })
         .await
     }
@@ -126,21 +116,7 @@ impl Store for SqliteStore {
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        Box::pin(self.with(|connection, place| {
-            let mut statement = connection
-                .prepare("SELECT kind, key, value FROM row ORDER BY kind, key")
-                .map_err(|error| failed(place, "read its rows", error))?;
-            let rows = statement
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .map_err(|error| failed(place, "read its rows", error))?;
-            let mut records = Vec::new();
-            for row in rows {
-                let (kind, key, value): (String, String, String) =
-                    row.map_err(|error| failed(place, "read its rows", error))?;
-                records.push(record(place, &kind, key, &value)?);
-            }
-            Ok(records)
-        }))
+        Box::pin(self.with(|connection, place| rows(connection, place)))
     }
 
     fn apply(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -335,6 +311,22 @@ fn prune(transaction: &Transaction<'_>, most: i64) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached("DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - ?1")?
         .execute(params![most])
+}
+
+fn rows(connection: &Connection, place: &str) -> Result<Vec<Record>, StoreError> {
+    let read = |error| failed(place, "read its rows", error);
+    let mut statement = connection
+        .prepare("SELECT kind, key, value FROM row ORDER BY kind, key")
+        .map_err(read)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .map_err(read)?;
+    let mut records = Vec::new();
+    for row in rows {
+        let (kind, key, value): (String, String, String) = row.map_err(read)?;
+        records.push(record(place, &kind, key, &value)?);
+    }
+    Ok(records)
 }
 
 fn record(place: &str, kind: &str, key: String, value: &str) -> Result<Record, StoreError> {

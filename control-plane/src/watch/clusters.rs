@@ -93,6 +93,25 @@ impl Clusters {
         Ok(backend)
     }
 
+    /// Connects to both clusters, as far as they answer within `within`. One that does not is tried again later.
+    ///
+    /// # Errors
+    /// A sentence with the side, for what stays wrong until somebody changes it here: an address that leads elsewhere, files or variables with credentials.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub(crate) async fn can_be_used(&self, within: Duration) -> Result<(), String> {
+        use ErrorKind::{InvalidConfig, Unsupported};
+        let one = async |side: Side| match timeout(within, self.backend(side)).await {
+            Ok(Err(error)) if matches!(error.kind(), InvalidConfig | Unsupported) => {
+                Err(error.to_string())
+            }
+            _ => Ok(()),
+        };
+        let (source, target) = tokio::join!(one(Side::Source), one(Side::Target));
+        source.and(target)
+    }
+
     /// That both clusters' backends can read in order.
     ///
     /// # Errors
@@ -182,13 +201,32 @@ async fn connect(address: &str, security: &Security) -> Result<Arc<dyn Backend>>
     }
 }
 
-fn public(address: &str) -> String {
+/// An address without user and key.
+pub(crate) fn public(address: &str) -> String {
     address.split('?').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "rocketmq")]
+    #[tokio::test]
+    async fn what_stays_wrong_is_told_with_its_side_and_a_silent_cluster_is_not() {
+        // Nobody listens there.
+        let silent = "rocketmq://127.0.0.1:1";
+        let keyless =
+            "rocketmq://127.0.0.1:1?access_key=reader&secret_key_env=CROSSFADE_NO_SUCH_VARIABLE";
+        for (target, wrong) in [(silent, false), (keyless, true)] {
+            let clusters = Clusters::new(Cluster::at(silent), Cluster::at(target));
+            let told = clusters.can_be_used(CONNECT).await;
+            assert_eq!(told.is_err(), wrong, "{target}: {told:?}");
+            if let Err(why) = told {
+                assert!(why.contains("(target)"), "{why}");
+                assert!(why.contains("CROSSFADE_NO_SUCH_VARIABLE"), "{why}");
+            }
+        }
+    }
 
     #[test]
     fn side_without_ordered_consumers_is_refused_by_name() {

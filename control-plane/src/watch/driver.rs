@@ -17,7 +17,7 @@ use tokio::{
 use super::{clusters::Clusters, newcomer, work::perform};
 use crate::{
     coordinator::{Actor, Answer, Command, Config, Coordinator, Event, Refusal, Work},
-    record::AuditEntry,
+    record::{AuditEntry, Change},
     store::{Store, StoreError, StoreErrorKind},
 };
 
@@ -304,6 +304,24 @@ impl Driver {
             clusters,
         };
         Ok((handle, driver))
+    }
+
+    /// Writes down which clusters the store is about before anything else is, so that no control plane of other clusters goes on from it.
+    ///
+    /// # Errors
+    /// What the store says.
+    ///
+    /// # Cancellation
+    /// It may be written or not.
+    pub(crate) async fn bind(&self) -> Result<(), StoreError> {
+        let Some(coordinator) = &self.coordinator else {
+            return Ok(());
+        };
+        let change = Change {
+            puts: vec![coordinator.row_of_counter()],
+            ..Change::default()
+        };
+        self.store.apply(change).await
     }
 
     /// Runs until every handle is gone or another control plane has taken the store over.

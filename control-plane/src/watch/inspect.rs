@@ -88,6 +88,7 @@ async fn fill(
     facts.access = Some(described.access);
     facts.disagreement = described.disagreement;
     facts.message_type = described.message_type;
+    facts.delays = admin.delay_levels().await?.into();
     facts.queues = described.queues;
     facts.ends = admin.ends(topic, &settings).await?;
     // What is owed to a managed group that does not exist cannot be known. One that the brokers name is owed something, also where some of them do

@@ -6,6 +6,6 @@ mod inspect;
 mod newcomer;
 mod work;
 
-pub(crate) use clusters::Clusters;
 pub use clusters::{CLIENT_ID, Cluster};
+pub(crate) use clusters::{Clusters, public};
 pub(crate) use driver::{Driver, Handle};

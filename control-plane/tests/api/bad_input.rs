@@ -107,15 +107,23 @@ async fn each_bad_request_gets_its_problem() {
 }
 
 #[tokio::test]
-async fn topic_that_is_not_on_both_clusters_is_not_added() {
+async fn topic_that_is_not_on_both_clusters_is_not_added_and_each_side_is_named_that_lacks_it() {
     let clusters = Clusters::new().await;
     let server = clusters.serve().await;
-    clusters.backends[0]
-        .admin()
-        .create_topic("lonely", 1)
-        .await
-        .unwrap();
-    assert!(server.operator().add("lonely", &[GROUP]).await.is_err());
+    for (index, topic) in ["there", "here"].into_iter().enumerate() {
+        let admin = clusters.backends[index].admin();
+        admin.create_topic(topic, 1).await.unwrap();
+    }
+    for (topic, sides) in [
+        ("there", [false, true]),
+        ("here", [true, false]),
+        ("nowhere", [true, true]),
+    ] {
+        let refused = server.operator().add(topic, &[GROUP]).await.unwrap_err();
+        assert_eq!(refused.code(), "not_found");
+        let named = ["source", "target"].map(|side| refused.to_string().contains(side));
+        assert_eq!(named, sides, "{refused}");
+    }
     assert!(server.operator().topics().await.unwrap().is_empty());
 }
 

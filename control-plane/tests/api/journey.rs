@@ -7,7 +7,7 @@ use crossfade::{
     backend::Subscription,
     stage::{Stage, Weight},
 };
-use crossfade_control_plane::{ServeOptions, Server, store::StoreErrorKind};
+use crossfade_control_plane::{ServeOptions, Server};
 use tokio::time::timeout;
 
 use crate::support::*;
@@ -235,21 +235,6 @@ async fn restart_in_the_middle_goes_on_and_loses_nothing() {
     let settled = operator.settled(TOPIC, PATIENCE).await.unwrap();
     assert_eq!(settled.stage, Stage::TargetOnly);
     assert!(hand.sync(Duration::ZERO).await.unwrap().epoch >= 4);
-}
-
-#[tokio::test]
-async fn second_control_plane_on_one_store_ends_the_first() {
-    let clusters = Clusters::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let store = format!("sqlite://{}", folder.path().join("store.db").display());
-    let options = ServeOptions {
-        store,
-        ..clusters.options()
-    };
-    let mut first = Server::start(options.clone()).await.unwrap();
-    let _second = Server::start(options).await.unwrap();
-    let ended = timeout(PATIENCE, first.ended()).await.unwrap();
-    assert_eq!(ended.unwrap_err().kind(), StoreErrorKind::Superseded);
 }
 
 #[tokio::test]

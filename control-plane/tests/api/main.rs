@@ -2,6 +2,8 @@
 
 mod adding;
 mod bad_input;
+mod delays;
 mod journey;
 mod support;
+mod takeover;
 mod tokens;

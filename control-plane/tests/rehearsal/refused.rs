@@ -44,6 +44,7 @@ async fn load_that_cannot_be_is_refused_and_no_instance_stays() {
         let told = String::from_utf8(output.stderr).unwrap();
         let error: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
         assert_eq!(error["error"]["code"], code, "{topic} {more}: {told}");
+        assert!(!told.contains("started on topic"), "{topic} {more}: {told}");
         let left = operator.instances().await.unwrap();
         assert!(left.is_empty(), "{topic} {more}: {left:?}");
     }
@@ -87,4 +88,20 @@ async fn token_that_serve_would_ignore_is_refused() {
     let words = "serve --source memory://a --target memory://b --token secret";
     let output = run(&mut crossfade(words.split(' '))).await;
     assert!(!output.status.success(), "{output:?}");
+}
+
+#[cfg(not(feature = "https"))]
+#[tokio::test]
+async fn address_that_needs_tls_says_what_speaks_it() {
+    let words = "topic list --control https://control-plane";
+    let output = run(&mut crossfade(words.split(' '))).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{told}");
+    for part in [
+        "https://control-plane",
+        "a proxy with TLS",
+        "feature `https`",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
 }

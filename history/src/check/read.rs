@@ -36,7 +36,7 @@ impl fmt::Display for ReadError {
             ReadError::Io(error) => write!(f, "cannot be read: {error}"),
             ReadError::Empty => f.write_str("is empty: did its process start?"),
             ReadError::NoHeader => f.write_str(
-                "no line of it is the header of a history: is it from `crossfade load --history`?",
+                "no line of it is the header of a history: is it what `crossfade load produce` or `crossfade load consume` wrote with --history?",
             ),
             ReadError::Version { version, line } => write!(
                 f,

@@ -12,6 +12,7 @@ mod pending;
 mod pop;
 mod progress;
 mod reset;
+mod setup;
 mod topic;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -42,7 +43,7 @@ use crate::{
 pub struct Admin {
     client: Client,
     index: Arc<pending::Index>,
-    setups: Arc<progress::Setups>,
+    setups: Arc<setup::Setups>,
 }
 
 /// A broker's name and its master's address.

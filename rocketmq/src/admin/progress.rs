@@ -1,23 +1,17 @@
 //! How far a broker's own services are: everything below is delivered, resolved or put where it was sent to.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use bytes::Buf;
 
-use super::{Admin, Master};
+use super::{
+    Admin, Master,
+    setup::{MOST_LEVELS, boot},
+};
 use crate::{
     codes::{request, response},
     error::{Error, ErrorKind, Result},
     frame::Request,
 };
 
-/// `MessageStoreConfig.messageDelayLevel` has so many; further ones come from the broker's configuration.
-const LEVELS: usize = 18;
-/// No sane configuration has more.
-const MOST_LEVELS: usize = 256;
 /// `TransactionalMessageUtil.buildHalfTopic`.
 pub(super) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// `TransactionalMessageUtil.buildConsumerGroup`: its offset passes a half message once it is resolved, discarded, or appended again.
@@ -46,17 +40,6 @@ pub(super) struct TimerProgress {
     pub(super) enqueued: u64,
 }
 
-/// What a broker was started with, by the start.
-#[derive(Debug, Default)]
-pub(super) struct Setups {
-    by_broker: Mutex<BTreeMap<Arc<str>, (String, Setup)>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Setup {
-    levels: usize,
-}
-
 impl Admin {
     /// How far the broker's services are.
     ///
@@ -65,9 +48,12 @@ impl Admin {
     /// sense; as [`Client::call`](crate::Client::call).
     pub(super) async fn progress(&self, master: &Master) -> Result<Progress> {
         let table = self.runtime_info(&master.address).await?;
-        let boot = table.get("bootTimestamp").cloned().unwrap_or_default();
-        let setup = self.setup(master, &boot).await?;
-        let mut delivered = vec![0; setup.levels];
+        let boot = boot(&table).to_owned();
+        let setup = self.setup(&master.address, &boot).await?;
+        setup
+            .check_countable()
+            .map_err(|error| error.with_address(&master.address))?;
+        let mut delivered = vec![0; setup.levels()];
         for (name, value) in &table {
             let level = name.strip_prefix("scheduleMessageOffset_");
             let Some(level) = level.and_then(|level| level.parse::<usize>().ok()) else {
@@ -98,34 +84,6 @@ impl Admin {
             resolved: resolved.unwrap_or(0),
             timers: self.timer_progress(master).await?,
         })
-    }
-
-    async fn setup(&self, master: &Master, boot: &str) -> Result<Setup> {
-        let known = |setups: &Setups| {
-            let all = setups
-                .by_broker
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let (of, setup) = all.get(&master.broker)?;
-            (of == boot).then_some(*setup)
-        };
-        if let Some(setup) = known(&self.setups) {
-            return Ok(setup);
-        }
-        let request = Request::new(request::GET_BROKER_CONFIG);
-        let answer = self
-            .client
-            .call(&master.address, "broker configuration", request)
-            .await?;
-        let text = String::from_utf8_lossy(&answer.body);
-        let setup = Setup::read(&text).map_err(|error| error.with_address(&master.address))?;
-        let mut all = self
-            .setups
-            .by_broker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        all.insert(Arc::clone(&master.broker), (boot.to_owned(), setup));
-        Ok(setup)
     }
 
     /// `None` for brokers without timers.
@@ -165,57 +123,9 @@ impl TimerProgress {
     }
 }
 
-impl Setup {
-    /// From `name=value` lines.
-    fn read(text: &str) -> Result<Self> {
-        let value = |name: &str| {
-            text.lines().find_map(|line| {
-                let (key, value) = line.split_once('=')?;
-                (key.trim() == name).then(|| value.trim())
-            })
-        };
-        // 5.4 and later can keep timers and half messages in a database of their own instead of in queues.
-        for (name, what) in [
-            ("timerRocksDBEnable", "timers"),
-            ("transRocksDBEnable", "half messages"),
-        ] {
-            if value(name) == Some("true") {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "the broker has {name}=true: its {what} cannot be counted from outside"
-                    ),
-                ));
-            }
-        }
-        let levels = value("messageDelayLevel").map_or(LEVELS, |levels| {
-            levels.split_whitespace().count().min(MOST_LEVELS)
-        });
-        Ok(Setup { levels })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn levels_are_those_of_the_configuration() {
-        let levels = |text| Setup::read(text).unwrap().levels;
-        assert_eq!(levels("brokerName=b\n"), 18);
-        assert_eq!(levels("a=b\nmessageDelayLevel=1s 5s 10s\nc=d"), 3);
-    }
-
-    #[test]
-    fn what_lies_in_a_database_of_the_broker_cannot_be_counted() {
-        for text in ["timerRocksDBEnable=true", "transRocksDBEnable=true"] {
-            assert_eq!(
-                Setup::read(text).unwrap_err().kind(),
-                ErrorKind::Unsupported
-            );
-        }
-        assert!(Setup::read("timerRocksDBEnable=false").is_ok());
-    }
 
     #[test]
     fn a_checkpoint_is_read_by_its_place() {

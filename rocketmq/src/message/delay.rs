@@ -16,6 +16,11 @@ impl DelayLevel {
     /// The longest: 2 h.
     pub const LONGEST: DelayLevel = DelayLevel(18);
 
+    /// Every one, the shortest first.
+    pub fn all() -> impl Iterator<Item = DelayLevel> {
+        (1..=18).map(DelayLevel)
+    }
+
     /// The first that is not shorter than `delay`; the longest when none is.
     #[must_use]
     pub fn at_least(delay: Duration) -> DelayLevel {

@@ -9,8 +9,8 @@ use super::layer::{Layer, Layered};
 use crate::{
     BoxFuture,
     backend::{
-        BackendAdmin, Backlog, ConnectedClient, GroupMembers, QueueId, TopicDescription,
-        TopicSettings,
+        BackendAdmin, Backlog, ConnectedClient, DelayLevels, GroupMembers, QueueId,
+        TopicDescription, TopicSettings,
     },
     error::Result,
     side::Access,
@@ -29,6 +29,10 @@ impl<L: Layer> Layered<L, dyn BackendAdmin> {
 impl<L: Layer> BackendAdmin for Layered<L, dyn BackendAdmin> {
     fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
         self.then("brokers", |admin| admin.brokers())
+    }
+
+    fn delay_levels(&self) -> BoxFuture<'_, Result<BTreeMap<String, DelayLevels>>> {
+        self.then("delay levels", |admin| admin.delay_levels())
     }
 
     fn topics(&self) -> BoxFuture<'_, Result<Vec<String>>> {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     BoxFuture,
     backend::{
-        BackendAdmin, Backlog, ConnectedClient, GroupMembers, QueueBacklog, QueueId,
+        BackendAdmin, Backlog, ConnectedClient, DelayLevels, GroupMembers, QueueBacklog, QueueId,
         TopicDescription, TopicSettings,
     },
     error::{Error, ErrorKind, Result},
@@ -122,6 +122,13 @@ impl BackendAdmin for MemoryAdmin {
     fn brokers(&self) -> BoxFuture<'_, Result<BTreeSet<String>>> {
         let name = self.cluster.own_name();
         Box::pin(std::future::ready(Ok([name].into())))
+    }
+
+    fn delay_levels(&self) -> BoxFuture<'_, Result<BTreeMap<String, DelayLevels>>> {
+        let config = &self.cluster.config;
+        let levels = DelayLevels(config.retry_delays.clone());
+        let each = (!levels.0.is_empty()).then(|| (config.broker.to_string(), levels));
+        Box::pin(std::future::ready(Ok(each.into_iter().collect())))
     }
 
     fn topics(&self) -> BoxFuture<'_, Result<Vec<String>>> {

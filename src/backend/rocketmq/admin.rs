@@ -19,8 +19,8 @@ use super::{error::convert, producer::queue_id};
 use crate::{
     BoxFuture,
     backend::{
-        BackendAdmin, Backlog, ConnectedClient, GroupMembers, MayGoOn, QueueBacklog, QueueId,
-        TopicDescription, TopicSettings,
+        BackendAdmin, Backlog, ConnectedClient, DelayLevels, GroupMembers, MayGoOn, QueueBacklog,
+        QueueId, TopicDescription, TopicSettings,
     },
     error::{Error, ErrorKind, Result},
     side::Access,
@@ -68,6 +68,16 @@ impl BackendAdmin for RocketmqAdmin {
             let masters = masters.map_err(failed("list the brokers"))?.into_iter();
             Ok(masters
                 .map(|master| format!("{} {}", master.broker, master.address))
+                .collect())
+        })
+    }
+
+    fn delay_levels(&self) -> BoxFuture<'_, Result<BTreeMap<String, DelayLevels>>> {
+        Box::pin(async {
+            let levels = self.admin.delay_levels().await;
+            let levels = levels.map_err(failed("read the delay levels"))?.into_iter();
+            Ok(levels
+                .map(|(master, delays)| (master.broker.to_string(), DelayLevels(delays)))
                 .collect())
         })
     }

@@ -1,6 +1,6 @@
 //! The demo's script: all five stages forward, a rollback on the way, an instance killed and replaced, the control plane restarted.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Display, path::PathBuf, sync::Arc, time::Duration};
 
 use crossfade::{
     Revision, Side,
@@ -23,7 +23,7 @@ use super::{
     report::{LegReport, Report},
 };
 use crate::cli::{credentials::CredentialFiles, serve::stop_signal};
-use crate::{Operator, ServeOptions, Server, coordinator::Timing};
+use crate::{Operator, ServeOptions, Server, coordinator::Timing, watch::public};
 
 /// Share of the writes that goes to the target in `DualWrite`.
 const WEIGHT_BASIS_POINTS: u32 = 3_000;
@@ -64,7 +64,7 @@ const VICTIM: &str = "demo-consumer-2";
 
 /// Runs the journey from beginning to end.
 pub(super) async fn run(args: &Args, progress: &Progress) -> Result<Report, String> {
-    let mut stage_set = StageSet::build(args).await?;
+    let mut stage_set = StageSet::build(args, progress).await?;
     let stop = stop_signal().map_err(|error| format!("signals cannot be waited for: {error}"))?;
     let outcome = tokio::select! {
         outcome = stage_set.play(args, progress) => outcome,
@@ -90,7 +90,7 @@ struct StageSet {
 }
 
 impl StageSet {
-    async fn build(args: &Args) -> Result<StageSet, String> {
+    async fn build(args: &Args, progress: &Progress) -> Result<StageSet, String> {
         let id = format!("{}-{:x}", std::process::id(), rand::random::<u32>());
         let (topic, group) = (
             format!("crossfade-demo-{id}"),
@@ -110,10 +110,11 @@ impl StageSet {
                 security: args.credentials.security(side),
                 ..OpenOptions::default()
             };
-            let opened =
-                patiently(async || registry::open_with(address, &client_id, &options).await);
-            opened.await.map_err(|error| format!("{address}: {error}"))
+            let call = async || registry::open_with(address, &client_id, &options).await;
+            let opened = patiently(&place(side, address), |line| progress.say(line), call).await;
+            opened.map_err(|error| at(side, address, &error))
         };
+        // One after the other: what is waited for is one place.
         let clusters = [open(Side::Source).await?, open(Side::Target).await?];
         let store = std::env::temp_dir().join(format!("crossfade-demo-{id}.db"));
         let mut stage_set = StageSet {
@@ -128,7 +129,7 @@ impl StageSet {
             listen: "127.0.0.1:0".into(),
         };
         // What was made before something failed is taken away again.
-        match stage_set.prepare().await {
+        match stage_set.prepare(progress).await {
             Ok(()) => Ok(stage_set),
             Err(why) => {
                 stage_set.tear_down().await;
@@ -138,17 +139,19 @@ impl StageSet {
     }
 
     /// The topic and the group on both clusters, and the control plane.
-    async fn prepare(&mut self) -> Result<(), String> {
-        for (cluster, address) in self.clusters.iter().zip(&self.addresses) {
-            let failed = |error| format!("{address}: {error}");
-            let admin = cluster.admin();
-            let made = patiently(async || {
+    async fn prepare(&mut self, progress: &Progress) -> Result<(), String> {
+        for side in Side::BOTH {
+            let address = &self.addresses[side.index()];
+            let admin = self.clusters[side.index()].admin();
+            let call = async || {
                 admin.create_topic(&self.topic, QUEUES).await?;
                 admin.create_group(&self.group).await?;
                 admin.topic(&self.topic).await
-            });
-            let described = made.await.map_err(failed)?;
-            let described = described.ok_or_else(|| format!("{address}: no topic was made"))?;
+            };
+            let what = format!("a topic on {}", place(side, address));
+            let made = patiently(&what, |line| progress.say(line), call).await;
+            let described = made.map_err(|error| at(side, address, &error))?;
+            let described = described.ok_or_else(|| at(side, address, &"no topic was made"))?;
             self.settings.push(described.settings);
         }
         self.start_control_plane().await
@@ -262,7 +265,9 @@ impl StageSet {
                     }
                     watch(&fleet, progress, until(70)).await;
                     // For as long as it is away, its port may be anybody's.
-                    stubbornly(async || self.start_control_plane().await).await?;
+                    let call = async || self.start_control_plane().await;
+                    let again = "the control plane to start again";
+                    stubbornly(again, |line| progress.say(line), call).await?;
                     report.control_plane_restarts += 1;
                     leg.events.push("control plane restarted".into());
                 }
@@ -306,11 +311,13 @@ impl StageSet {
         let deadline = Instant::now() + LAST_MESSAGES;
         loop {
             let mut left = 0;
-            for (cluster, settings) in self.clusters.iter().zip(&self.settings) {
-                let backlog = cluster.admin();
-                let backlog = backlog.backlog(&self.topic, &self.group, settings).await;
-                let half = backlog.map_err(|error| error.to_string())?.half;
-                left += half.ok_or("a cluster cannot tell its half messages")?;
+            for (side, settings) in Side::BOTH.into_iter().zip(&self.settings) {
+                let address = &self.addresses[side.index()];
+                let admin = self.clusters[side.index()].admin();
+                let backlog = admin.backlog(&self.topic, &self.group, settings).await;
+                let half = backlog.map_err(|error| at(side, address, &error))?.half;
+                let unknown = || at(side, address, &"it cannot tell its half messages");
+                left += half.ok_or_else(unknown)?;
             }
             if left == 0 || Instant::now() >= deadline {
                 return Ok(left);
@@ -360,6 +367,16 @@ impl StageSet {
             let _ = std::fs::remove_file(file);
         }
     }
+}
+
+/// A side's cluster, without what may follow its address.
+fn place(side: Side, address: &str) -> String {
+    format!("the {side} at {}", public(address))
+}
+
+/// What went wrong at a side's cluster.
+fn at(side: Side, address: &str, error: &dyn Display) -> String {
+    format!("{side}: {}: {error}", public(address))
 }
 
 /// Waits until the cluster lists nobody in the group: brokers would make it again for a member's next heartbeat.
@@ -426,7 +443,8 @@ mod tests {
                 kind: Kind::Normal,
                 seed: 1,
             };
-            let mut stage_set = StageSet::build(&args).await.unwrap();
+            let progress = Progress::new(args.messages);
+            let mut stage_set = StageSet::build(&args, &progress).await.unwrap();
             let (topic, group) = (stage_set.topic.clone(), stage_set.group.clone());
             let there = async || {
                 let mut there = Vec::new();
@@ -444,7 +462,6 @@ mod tests {
                 there
             };
             {
-                let progress = Progress::new(args.messages);
                 let played = stage_set.play(&args, &progress);
                 let handling = async {
                     loop {

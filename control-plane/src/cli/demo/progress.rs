@@ -50,8 +50,11 @@ impl Progress {
         self.bar.set_position(handled);
     }
 
-    /// A line above the bar.
+    /// A line above the bar, or by itself.
     pub(super) fn say(&self, line: &str) {
+        if self.bar.is_hidden() {
+            progress(line);
+        }
         self.bar.println(line);
     }
 

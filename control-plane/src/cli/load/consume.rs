@@ -116,6 +116,7 @@ async fn handle_all(
     let subscription = Subscription::new(&*args.shared.topic, &*args.group);
     let consumer = instance.client.consumer(subscription).await;
     let consumer = Arc::new(consumer.map_err(|error| sdk(&error))?);
+    instance.joined();
     let seed = args.shared.seed.unwrap_or_else(rand::random);
     let mut handlers = JoinSet::new();
     let mut queues = Vec::new();

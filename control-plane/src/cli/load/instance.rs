@@ -23,6 +23,7 @@ pub(super) struct Instance {
     pub(super) client: Client,
     pub(super) history: Arc<Writer>,
     path: Arc<str>,
+    header: Header,
 }
 
 impl Instance {
@@ -49,23 +50,31 @@ impl Instance {
         };
         let path = shared.history.display().to_string();
         match Writer::append(&shared.history, &header, stamp) {
-            Ok(history) => {
-                progress(format_args!(
-                    "{} {}: started on topic {}",
-                    header.instance, header.incarnation, shared.topic
-                ));
-                Ok(Instance {
-                    client,
-                    history: Arc::new(history),
-                    path: path.into(),
-                })
-            }
+            Ok(history) => Ok(Instance {
+                client,
+                history: Arc::new(history),
+                path: path.into(),
+                header,
+            }),
             Err(error) => {
                 // It has done nothing yet; that it cannot leave in good order either is not what went wrong.
                 let _ = client.shutdown(GOODBYE).await;
                 Err(misused(format!("{path}: {error}")))
             }
         }
+    }
+
+    /// Says that it has its place in the topic.
+    pub(super) fn joined(&self) {
+        let Header {
+            instance,
+            incarnation,
+            topic,
+            ..
+        } = &self.header;
+        progress(format_args!(
+            "{instance} {incarnation}: started on topic {topic}"
+        ));
     }
 
     /// Writes an event down. A process that cannot must not act on what the event tells: it ends.

@@ -96,6 +96,7 @@ async fn send_all(
             "topic {topic} is unordered, so nothing is promised about the order of a key's messages: leave --ordered away"
         )));
     }
+    instance.joined();
     let pace = args.rate.map(|rate| Arc::new(Pace::per_second(rate)));
     let mut senders = JoinSet::new();
     for keys in Keys::of_senders(args) {

@@ -46,6 +46,7 @@ pub enum Code {
     MovesPassed,
     MovingRetries,
     MovingLag,
+    DelayLevels,
 }
 
 /// What there is to say about a code.
@@ -76,7 +77,7 @@ use Policy::{Never, Note, Override};
 
 impl Code {
     /// Every code, in the order in which they are shown.
-    pub const ALL: [Code; 37] = [
+    pub const ALL: [Code; 38] = [
         Code::InstancesAcked,
         Code::InstancesLost,
         Code::PlansRefused,
@@ -114,6 +115,7 @@ impl Code {
         Code::MovesPassed,
         Code::MovingRetries,
         Code::MovingLag,
+        Code::DelayLevels,
     ];
 
     /// The stable text.
@@ -142,6 +144,7 @@ impl Code {
                 GroupCount,
                 GroupsKnown,
                 MessageType,
+                DelayLevels,
                 QueuesOnTarget,
                 Permissions,
                 RolesRegistered,
@@ -451,6 +454,12 @@ impl Code {
                 "待迁移端堆积未超限",
                 Override,
                 "no group has more messages waiting on the side that keys are to leave than the limit: the moved keys wait for them",
+            ),
+            Code::DelayLevels => (
+                "delay_levels",
+                "延迟级别一致",
+                Override,
+                "all brokers of both sides take the numbered delays for the same times: delayed messages and retries go by them",
             ),
         };
         Entry {

@@ -3,6 +3,7 @@
 mod clients;
 mod clusters;
 mod code;
+mod delays;
 mod drain;
 mod instances;
 mod order;
@@ -187,6 +188,7 @@ fn gate(code: Code, scene: &Scene<'_>) -> Gate {
         Code::GroupCount => presence::group_count(scene),
         Code::GroupsKnown => presence::groups_known(scene),
         Code::MessageType => presence::message_type(scene),
+        Code::DelayLevels => delays::levels(scene),
         Code::QueuesOnTarget => presence::queues(scene),
         Code::RolesRegistered => instances::roles(scene),
         Code::ProducersRegistered => instances::producers(scene),

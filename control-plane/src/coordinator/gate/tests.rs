@@ -1,10 +1,14 @@
 //! Every gate both ways, and the catalogue.
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use crossfade::{
     Access, Revision, Side,
-    backend::{Backlog, ConnectedClient, QueueBacklog, QueueId, TopicSettings},
+    backend::{Backlog, ConnectedClient, DelayLevels, QueueBacklog, QueueId, TopicSettings},
     control::wire::{self, ConsumerState, Counters, Role, SideState, SyncRequest, Unreadable},
     stage::{Routing, TopicPlan, Weight},
 };
@@ -212,6 +216,12 @@ fn backlog(waiting: u64) -> Backlog {
     }
 }
 
+/// A broker with two delays: 1 s and this one.
+fn ladder(broker: &str, seconds: u64) -> BTreeMap<String, DelayLevels> {
+    let levels = [1, seconds].map(Duration::from_secs).to_vec();
+    [(broker.to_owned(), DelayLevels(levels))].into()
+}
+
 fn retry(owed: u64) -> Vec<QueueBacklog> {
     backlog(owed).queues
 }
@@ -307,6 +317,16 @@ const CLOSING: &[Closing] = &[
     }),
     (0, "message_type", |cast| {
         cast.side(Side::Target).message_type = Some("TRANSACTION".into());
+    }),
+    (0, "delay_levels", |cast| {
+        for (side, delay) in Side::BOTH.into_iter().zip([5, 6]) {
+            cast.side(side).delays = ladder("b", delay).into();
+        }
+    }),
+    (0, "delay_levels", |cast| {
+        let mut mixed = ladder("a", 5);
+        mixed.append(&mut ladder("b", 6));
+        cast.side(Side::Target).delays = mixed.into();
     }),
     (0, "queues_on_target", |cast| {
         cast.row.settings[1].queues = QUEUES - 1
@@ -559,6 +579,37 @@ fn type_of_a_topic_has_to_fit_its_routing() {
     }
 }
 
+#[test]
+fn delays_that_differ_are_named_with_their_brokers_and_accepted_for_these_times_alone() {
+    let next = Stage::DualRead;
+    let gate = |cast: &Cast| {
+        let mut gates = cast.gates(next).into_iter();
+        gates.find(|gate| gate.code == "delay_levels").unwrap()
+    };
+    let mut cast = Cast::new(Stage::SourceOnly);
+    assert!(gate(&cast).passed, "no broker has numbered delays");
+    for side in Side::BOTH {
+        cast.side(side).delays = ladder("b", 5).into();
+    }
+    let same = gate(&cast);
+    assert!(same.passed && same.message.contains("`1s 5s`"), "{same:?}");
+
+    cast.side(Side::Target).delays = ladder("b", 7200).into();
+    let differs = gate(&cast);
+    for words in [
+        "`1s 5s` on b of the source",
+        "`1s 2h` on b of the target",
+        "messageDelayLevel",
+    ] {
+        assert!(differs.message.contains(words), "{differs:?}");
+    }
+    assert_eq!(differs.numbers["target"]["b"], "1s 2h");
+    cast.row.overrides = vec![accept(&differs)];
+    assert!(!gate(&cast).blocks());
+    cast.side(Side::Target).delays = ladder("b", 60).into();
+    assert!(gate(&cast).blocks(), "what was accepted were other times");
+}
+
 /// The gates of a move from the source to half of the keys.
 fn blocking_a_move(cast: &Cast) -> Vec<String> {
     let gates = cast.judge(|scene| of_move(scene, Side::Source));
@@ -665,7 +716,7 @@ fn every_code_of_a_step_is_closed_by_some_case_above() {
 }
 
 /// The codes as they were published first: scripts and dashboards know them. This list only grows.
-const PUBLISHED: [&str; 37] = [
+const PUBLISHED: [&str; 38] = [
     "instances_acked",
     "instances_lost",
     "plans_refused",
@@ -703,6 +754,7 @@ const PUBLISHED: [&str; 37] = [
     "moves_passed",
     "moving_retries",
     "moving_lag",
+    "delay_levels",
 ];
 
 #[test]

@@ -1,21 +1,24 @@
 //! One topic on its way: what is wanted, what is known, and the next thing to do.
 
+mod outcome;
+mod seal;
+
 use std::time::Duration;
 
-use crossfade::{
-    Access, Revision, Side,
-    stage::{Stage, TopicPlan},
-};
+use crossfade::{Access, Side, stage::Stage};
 
+use self::{
+    outcome::Failed,
+    seal::{Proof, sealed_side},
+};
 use super::{
     accounting::Accounting,
     event::Config,
     facts::Facts,
-    fingerprint::debug,
     gate::{self, Gate, Limits, Scene},
-    membership::{Membership, Timing},
+    membership::Membership,
     order::{Order, Why},
-    row::{Proved, Reopening, TopicRecord, share_to},
+    row::{TopicRecord, share_to},
 };
 
 /// A managed topic.
@@ -46,26 +49,6 @@ pub(super) struct Topic {
     /// Somebody wants a look that was begun after this time.
     pub(super) look_wanted: Duration,
 }
-
-/// Looks under the confirmed seal that found the same offsets and nothing owed.
-#[derive(Clone, Debug)]
-struct Proof {
-    side: Side,
-    last: Facts,
-    looks: u32,
-}
-
-/// Work that failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Failed {
-    Access(Side, Access),
-    FirstOffsets,
-}
-
-/// Two: one alone is no snapshot, because a delayed message can fall due between two of its reads.
-const LOOKS: u32 = 2;
-/// How long failed work waits before it is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The next thing to do for a topic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -206,15 +189,6 @@ impl Topic {
         }
     }
 
-    /// How far the seal and its proof are, where the stage or the step under way asks for one.
-    pub(super) fn seal_gate(&self) -> Option<Gate> {
-        let stage = self.heading().unwrap_or(self.stage());
-        let side = sealed_side(stage)?;
-        let looks = self.proof.as_ref().filter(|proof| proof.side == side);
-        let looks = looks.map_or(0, |proof| proof.looks);
-        Some(gate::of_seal(side, self.access[side.index()], looks, LOOKS))
-    }
-
     /// What to do now. Order forward: publish, acks, close, drain, seal, proof, publish. Order back: open, confirm, publish.
     pub(super) fn next(&self, members: &Membership, now: Duration) -> Next {
         if let Some(frozen) = self.record.plan.frozen() {
@@ -336,228 +310,9 @@ impl Topic {
         })
     }
 
-    pub(super) fn looked(&mut self, facts: Facts) {
-        for side in Side::BOTH {
-            if let Some(grown) = &facts.side(side).grown {
-                self.record.settings[side.index()].clone_from(grown);
-                self.offsets_committed = false;
-            }
-        }
-        if facts.begun >= self.changed {
-            // Begun after the bound of whatever was on its way: what is seen now stays.
-            self.record.changing = None;
-        }
-        for side in Side::BOTH {
-            let seen = facts.side(side);
-            if seen.unknown.is_empty() && seen.access != self.access[side.index()] {
-                // Somebody else changed it, or this is the first look.
-                self.access[side.index()] = seen.access;
-                self.proof = None;
-            }
-        }
-        let sealed = Side::BOTH
-            .into_iter()
-            .find(|side| self.has_access(*side, Access::Sealed));
-        self.proof = sealed.and_then(|side| self.prove(side, &facts));
-        self.watch_the_seal(&facts);
-        // Somebody else may have done it.
-        self.failed.take_if(|(failed, _)| match *failed {
-            Failed::Access(side, access) => {
-                let seen = facts.side(side);
-                seen.access == Some(access) && seen.disagreement.is_none()
-            }
-            Failed::FirstOffsets => false,
-        });
-        let mut unknown = facts.sides.iter().flat_map(|side| &side.unknown);
-        self.trouble = unknown
-            .next()
-            .or(self.failed.as_ref().map(|(_, why)| why))
-            .cloned()
-            .or_else(|| self.order.called_off())
-            .or_else(|| self.owed_behind_the_seal(&facts));
-        self.facts = Some(facts);
-    }
-
-    /// The standing watch over the unread side of an end stage: what landed there after the proof has to be read, so the step back is taken. It starts
-    /// from the proof's own offsets, so nothing falls between, and who comes later is not fed what others have read.
-    fn watch_the_seal(&mut self, facts: &Facts) {
-        let at_rest = self.stage() == self.record.goal && self.record.reopening.is_none();
-        let Some(side) = sealed_side(self.stage()).filter(|_| at_rest) else {
-            return;
-        };
-        if self.record.proved.is_none() && self.is_proved(side) {
-            self.record.proved = Some(Proved::of(side, facts.side(side)));
-        }
-        // A topic that moved was proved too, by a control plane that did not note it yet.
-        if self.record.proved.is_none() && self.record.plan.previous_revision == Revision(0) {
-            return;
-        }
-        let seen = facts.side(side);
-        let settled = facts.begun >= self.changed && self.has_access(side, Access::Sealed);
-        let owed = gate::beyond(&self.record, side, seen);
-        if settled && seen.unknown.is_empty() && owed > 0 {
-            self.record.reopening = Some(Reopening {
-                side,
-                messages: owed,
-            });
-            self.record.reopened += 1;
-        }
-    }
-
-    /// What a settled end stage must not have, in words.
-    fn owed_behind_the_seal(&self, facts: &Facts) -> Option<String> {
-        let stage = self.stage();
-        let side = sealed_side(stage).filter(|_| stage == self.record.goal)?;
-        let owed = gate::beyond(&self.record, side, facts.side(side));
-        if owed == 0 {
-            return self.strangers_behind_the_seal(side, facts);
-        }
-        let topic = &self.record.plan.topic;
-        Some(match (&self.record.reopening, inner(stage)) {
-            (Some(_), Some(inner)) => format!(
-                "{owed} messages landed on the sealed {side} after it was proved empty: the topic goes back to {inner} to have them read, and then on again"
-            ),
-            _ => {
-                let word = match stage {
-                    Stage::SourceOnly => "advance",
-                    _ => "rollback",
-                };
-                format!(
-                    "the {side} is sealed and owes {owed} messages from before the topic was added: `crossfade topic {word} {topic}` has them read"
-                )
-            }
-        })
-    }
-
-    /// Groups that came to the sealed side after it was proved. What lies there was handled by those that it was meant for.
-    fn strangers_behind_the_seal(&self, side: Side, facts: &Facts) -> Option<String> {
-        let strangers = gate::strangers(&self.record, side, facts.side(side));
-        let named: Vec<String> = strangers
-            .iter()
-            .map(|(group, owed)| format!("{group} ({owed} messages)"))
-            .collect();
-        (!named.is_empty()).then(|| {
-            format!(
-                "groups that were not there when the sealed {side} was proved empty have not read what lies there: {}. It is not read for them; if it is to be, reset their offsets after a rollback, else delete them there",
-                named.join(", ")
-            )
-        })
-    }
-
-    fn prove(&mut self, side: Side, facts: &Facts) -> Option<Proof> {
-        if facts.begun < self.changed || !gate::settles(&self.record, side, facts.side(side)) {
-            return None;
-        }
-        let looks = match self.proof.take() {
-            Some(proof)
-                if proof.side == side && gate::same(proof.last.side(side), facts.side(side)) =>
-            {
-                proof.looks.saturating_add(1)
-            }
-            _ => 1,
-        };
-        Some(Proof {
-            side,
-            last: facts.clone(),
-            looks,
-        })
-    }
-
-    pub(super) fn access_changed(
-        &mut self,
-        side: Side,
-        access: Access,
-        result: Result<(), String>,
-        timing: &Timing,
-        now: Duration,
-    ) {
-        self.void_proof(now);
-        // The offsets must be there before anybody connects, and after every unseal.
-        self.offsets_committed = false;
-        match result {
-            Ok(()) => {
-                self.access[side.index()] = Some(access);
-                self.record.changing = None;
-                self.succeeded();
-            }
-            Err(reason) => {
-                // It may have changed on some brokers, and may still change on others: nothing is proved, published or undone until
-                // that is over; then they are asked.
-                self.access[side.index()] = None;
-                self.failed(Failed::Access(side, access), reason);
-                self.not_before = now + timing.change_bound;
-                self.changed = self.not_before;
-            }
-        }
-    }
-
-    pub(super) fn first_offsets(&mut self, result: Result<(), String>, now: Duration) {
-        match result {
-            Ok(()) => {
-                self.offsets_committed = true;
-                self.succeeded();
-            }
-            Err(reason) => {
-                self.failed(Failed::FirstOffsets, reason);
-                self.not_before = now + RETRY;
-            }
-        }
-    }
-
-    fn succeeded(&mut self) {
-        self.failed = None;
-        self.trouble = None;
-    }
-
-    fn failed(&mut self, what: Failed, why: String) {
-        self.trouble = Some(why.clone());
-        self.failed = Some((what, why));
-    }
-
-    /// Another goal: what failed on the way to the last one is not wanted any more.
-    pub(super) fn goal_changes(&mut self, now: Duration) {
-        self.failed = None;
-        self.order.relax();
-        self.void_proof(now);
-    }
-
-    pub(super) fn published(&mut self, plan: TopicPlan, now: Duration) {
-        let same_stage = plan.stage == self.record.plan.stage;
-        self.record.reopening = None;
-        self.record.plan = plan;
-        self.changed = now;
-        self.failed = None;
-        if !same_stage {
-            self.offsets_committed = false;
-            let sealed = sealed_side(self.stage()).zip(self.proof.as_ref());
-            self.record.abandoned = sealed.and_then(|(side, proof)| {
-                gate::left_behind(&self.record, side, proof.last.side(side))
-            });
-            self.record.proved =
-                sealed.map(|(side, proof)| Proved::of(side, proof.last.side(side)));
-            self.record.overrides.clear();
-        }
-    }
-
-    /// A cancel, a change of permissions or of the goal: what was proved holds no more.
-    pub(super) fn void_proof(&mut self, now: Duration) {
-        self.proof = None;
-        self.changed = now;
-    }
-
     /// Looks begun before this prove nothing.
     pub(super) fn changed(&self) -> Duration {
         self.changed
-    }
-
-    pub(super) fn fingerprint_of_proof(&self, into: &mut impl std::hash::Hasher) {
-        let proof = self.proof.as_ref();
-        let proof = proof.map(|proof| {
-            let found = &proof.last.side(proof.side).backlogs;
-            (proof.side, proof.looks.min(LOOKS), found)
-        });
-        let failed: Vec<_> = Side::BOTH.map(|side| self.writes.errors(side)).into();
-        debug(&(proof, self.offsets_committed, failed), into);
     }
 
     fn has_access(&self, side: Side, access: Access) -> bool {
@@ -574,20 +329,6 @@ impl Topic {
     pub(super) fn fresh_facts(&self) -> Option<&Facts> {
         let facts = self.facts.as_ref();
         facts.filter(|facts| facts.begun >= self.changed)
-    }
-
-    /// The side that is sealed on the way to `next`, where something got in between the first look and the seal: it has to be read before anything else,
-    /// whoever is lost meanwhile. To open a side for readers takes nobody's ack.
-    fn slipped_in(&self, next: Stage) -> Option<Side> {
-        let side = sealed_side(next).filter(|side| self.has_access(*side, Access::Sealed))?;
-        let facts = self.fresh_facts()?;
-        (gate::beyond(&self.record, side, facts.side(side)) > 0).then_some(side)
-    }
-
-    fn is_proved(&self, side: Side) -> bool {
-        self.proof
-            .as_ref()
-            .is_some_and(|proof| proof.side == side && proof.looks >= LOOKS)
     }
 
     fn share_is_published(&self) -> bool {
@@ -614,11 +355,4 @@ impl Topic {
 /// The stage before an end stage, in which both sides are read.
 fn inner(stage: Stage) -> Option<Stage> {
     stage.toward(Stage::DualWrite)
-}
-
-/// The side that an end stage does not read.
-fn sealed_side(stage: Stage) -> Option<Side> {
-    Side::BOTH
-        .into_iter()
-        .find(|side| stage.access(*side) == Access::Sealed)
 }

@@ -1,0 +1,61 @@
+//! Brokers that take the numbered delays for other times.
+
+use std::time::Duration;
+
+use crossfade::{
+    backend::memory::{MemoryCluster, MemoryConfig},
+    stage::Stage,
+};
+use crossfade_control_plane::{
+    Cluster, ServeOptions, Server,
+    api::{Move, Way},
+    coordinator::AskedOverride,
+};
+
+use crate::support::*;
+
+/// A cluster with the topic and the group, whose shortest delay this is.
+async fn cluster(shortest: Duration) -> Cluster {
+    let mut config = MemoryConfig::default();
+    config.retry_delays[0] = shortest;
+    let backend = MemoryCluster::new(config).backend("test");
+    let admin = backend.admin();
+    admin.create_topic(TOPIC, QUEUES).await.unwrap();
+    admin.create_group(GROUP).await.unwrap();
+    Cluster::Backend(backend)
+}
+
+#[tokio::test]
+async fn topic_between_brokers_of_other_delays_takes_its_first_step_only_with_a_reason() {
+    let template = Clusters::new().await.options();
+    let options = ServeOptions {
+        source: cluster(Duration::from_secs(1)).await,
+        target: cluster(Duration::from_secs(3)).await,
+        ..template
+    };
+    let server = Server::start(options).await.unwrap();
+    let operator = server.operator();
+    operator.add(TOPIC, &[GROUP]).await.unwrap();
+    let _instance = Hand::new(server.url(), "orders-1").run().await;
+    operator.settled(TOPIC, PATIENCE).await.unwrap();
+    let told = blocked_by(&operator, "delay_levels").await;
+    for words in ["`1s 5s", "of the source", "`3s 5s", "of the target"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let mut how = Move::default();
+    let refused = operator.walk(Way::Advance, TOPIC, &how).await.unwrap_err();
+    let closed = |gate: &&serde_json::Value| gate["code"] == "delay_levels";
+    let gate = refused.gates().iter().find(closed).unwrap();
+    assert_eq!(gate["passed"], false, "{refused}");
+
+    // Other gates of a topic that was just added may want another look.
+    how.wait = true;
+    how.overrides.push(AskedOverride {
+        gate: "delay_levels".into(),
+        reason: "no retry counts on its time".into(),
+    });
+    operator.walk(Way::Advance, TOPIC, &how).await.unwrap();
+    let settled = operator.settled(TOPIC, PATIENCE).await.unwrap();
+    assert_eq!(settled.stage, Stage::DualRead);
+    server.shutdown().await.unwrap();
+}
