@@ -5,13 +5,14 @@ use std::{
     cell::Cell,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    sync::Arc,
     thread,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use crossfade_rocketmq::{
-    Client, ClientOptions, Message, Producer, ProducerOptions,
+    Client, ClientOptions, Credentials, Message, Producer, ProducerOptions,
     codes::request,
     frame::{self, Command},
 };
@@ -20,22 +21,24 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(bytes: usize) {
     ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    BYTES.set(BYTES.get() + bytes as u64);
 }
 
 // SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         // SAFETY: the pointer came from this allocator, which is the system's.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -106,8 +109,8 @@ fn answer(command: &Command, own: &str) -> Vec<u8> {
     frame
 }
 
-#[test]
-fn a_send_allocates_nothing_but_its_message() {
+/// What each send of a body takes: allocations, and their bytes.
+fn measure(credentials: Option<Credentials>, body: usize) -> (f64, f64) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -118,34 +121,46 @@ fn a_send_allocates_nothing_but_its_message() {
         options.heartbeat = Duration::from_secs(600);
         options.route_refresh = Duration::from_secs(600);
         options.request_timeout = WAIT;
+        options.credentials = credentials.map(|fixed| Arc::new(fixed) as Arc<_>);
         let client = Client::new(options).unwrap();
         let producer = Producer::new(&client, "orders", ProducerOptions::default())
             .await
             .unwrap();
-        let body = Bytes::from(vec![b'x'; 256]);
+        let body = Bytes::from(vec![b'x'; body]);
         let send = async |lane| {
             let message = Message::new(body.clone());
             let stored = producer.send(&message, lane, WAIT).await.unwrap();
             assert_eq!((u64::from(stored.queue), stored.offset), (lane % 4, 17));
-            assert_eq!(
-                stored.offset_message_id.commit_log_offset(),
-                Some(4096),
-                "{stored:?}"
-            );
+            let place = stored.offset_message_id.commit_log_offset();
+            assert_eq!(place, Some(4096), "{stored:?}");
         };
         // Until tables and buffers have their size.
         for lane in 0..100 {
             send(lane).await;
         }
-        let before = ALLOCATIONS.get();
+        let before = (ALLOCATIONS.get(), BYTES.get());
         for lane in 0..SENDS {
             send(lane).await;
         }
-        let each = (ALLOCATIONS.get() - before) as f64 / SENDS as f64;
-        // The properties; and every few hundred sends a buffer that answers are read into.
-        assert!(
-            (1.0..1.05).contains(&each),
-            "{each} allocations for each send"
-        );
-    });
+        let each = |count: u64| count as f64 / SENDS as f64;
+        (
+            each(ALLOCATIONS.get() - before.0),
+            each(BYTES.get() - before.1),
+        )
+    })
+}
+
+#[test]
+fn a_send_allocates_nothing_but_its_message() {
+    let (allocations, _) = measure(None, 256);
+    // The properties; and every few hundred sends a buffer that answers are read into.
+    assert!((1.0..1.05).contains(&allocations), "{allocations}");
+}
+
+#[test]
+fn a_signed_send_allocates_its_fields_besides_and_never_its_body() {
+    let credentials = Credentials::new("user", "secret").unwrap();
+    let (allocations, bytes) = measure(Some(credentials), 64 << 10);
+    assert!((3.0..3.05).contains(&allocations), "{allocations}");
+    assert!(bytes < 4096.0, "{bytes}");
 }

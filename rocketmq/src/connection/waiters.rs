@@ -7,6 +7,9 @@ use std::{
 
 use crate::frame::Command;
 
+/// A table that grew above this is given back once nobody waits.
+const KEPT_PLACES: usize = 1024;
+
 /// By opaque number.
 #[derive(Default)]
 pub(super) struct Waiters(HashMap<i32, Waiter>);
@@ -53,7 +56,7 @@ impl Waiters {
             }
             Some(Waiter::Answered(command)) => {
                 let command = std::mem::take(command);
-                self.0.remove(&opaque);
+                self.forget(opaque);
                 Poll::Ready(Some(command))
             }
             None => Poll::Ready(None),
@@ -62,6 +65,9 @@ impl Waiters {
 
     pub(super) fn forget(&mut self, opaque: i32) {
         self.0.remove(&opaque);
+        if self.0.is_empty() && self.0.capacity() > KEPT_PLACES {
+            self.0 = HashMap::new();
+        }
     }
 
     /// Nobody is answered any more; those who still wait are to be woken once no lock is held.

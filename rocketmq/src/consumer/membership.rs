@@ -18,8 +18,9 @@ use crate::route::MessageQueue;
 
 /// How often members tell brokers of themselves, at the longest: those of Apache's clients (apache/rocketmq `ClientConfig.java`, `heartbeatBrokerInterval`).
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(30);
-/// How much earlier than another a member may be connected again to a broker that was started anew: so long are a connection's and a heartbeat's pauses together.
-const APART: Duration = Duration::from_secs(3);
+/// How much earlier than another a member may be connected again to a broker that was started anew: an attempt that gets no answer (3 s by default), the longest
+/// pause behind it (2 s), and a heartbeat's (1 s). A handshake that takes longer makes two readers of some queues for as long.
+const APART: Duration = Duration::from_secs(6);
 
 /// Whom one broker lists.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub(super) struct Membership {
     ids: BTreeSet<String>,
     /// Brokers that have listed everybody, each with the beginning of the connection: whom one of them leaves out since then has gone.
     whole: BTreeMap<Arc<str>, Instant>,
+    /// Since when members have been missing from every list that may be short.
+    doubt: Option<Instant>,
 }
 
 impl Membership {
@@ -81,13 +84,17 @@ impl Membership {
         let is_whole = |list: &Listed| {
             self.whole.get(&list.address) == Some(&list.since) || age(list) >= taken
         };
-        if lists.iter().any(is_whole) || self.ids.is_subset(&ids) {
+        // A connection that breaks again and again must not keep what belongs to one who has gone for ever.
+        let is_over = |since| now.saturating_duration_since(since) >= 2 * taken;
+        if lists.iter().any(is_whole) || self.ids.is_subset(&ids) || self.doubt.is_some_and(is_over)
+        {
             let whole = lists
                 .iter()
                 .filter(|list| is_whole(list) || list.ids == ids)
                 .map(|list| (Arc::clone(&list.address), list.since))
                 .collect();
             self.whole = whole;
+            self.doubt = None;
             self.ids.clone_from(&ids);
             return Members {
                 ids,
@@ -95,6 +102,7 @@ impl Membership {
                 again: None,
             };
         }
+        self.doubt.get_or_insert(now);
         // Whoever is new is one at once.
         self.ids.extend(ids.iter().cloned());
         let age = lists.iter().map(age).max().unwrap_or_default();
@@ -173,7 +181,7 @@ mod tests {
             &[
                 (0, &["a"], &["a", "b", "c"], true),
                 (29, &["a"], &["a", "b", "c"], true),
-                (33, &["a"], &["a"], false),
+                (36, &["a"], &["a"], false),
             ],
             // They come back one by one; from then on the list counts.
             &[
@@ -192,7 +200,7 @@ mod tests {
             &[
                 (0, &["a", "d"], &["a", "b", "c", "d"], true),
                 (1, &["a"], &["a", "b", "c", "d"], true),
-                (33, &["a"], &["a"], false),
+                (36, &["a"], &["a"], false),
             ],
             &[
                 (0, &["a"], &["a", "b", "c"], true),
@@ -230,11 +238,31 @@ mod tests {
     }
 
     #[test]
+    fn connection_that_breaks_again_and_again_does_not_keep_one_who_is_gone() {
+        let (mut membership, begun) = known(&["a", "b"]);
+        let at = |seconds: u64| begun + Duration::from_secs(1 + seconds);
+        for (seconds, members) in [
+            (0, &["a", "b"][..]),
+            (20, &["a", "b"]),
+            (40, &["a", "b"]),
+            (60, &["a", "b"]),
+            (71, &["a", "b"]),
+            (72, &["a"]),
+            (73, &["a"]),
+        ] {
+            // Each time over a connection that has just begun.
+            let lists = [listed("b", at(seconds), &["a"])];
+            let got = membership.take(&lists, HEARTBEAT, at(seconds));
+            assert_eq!(got.ids, set(members), "{seconds}");
+        }
+    }
+
+    #[test]
     fn heartbeat_that_is_longer_than_those_of_others_is_waited_for() {
         let (mut membership, begun) = known(&["a", "b"]);
         let slow = Duration::from_secs(60);
         let at = |seconds: u64| begun + Duration::from_secs(1 + seconds);
-        for (seconds, members) in [(59, &["a", "b"][..]), (63, &["a"])] {
+        for (seconds, members) in [(59, &["a", "b"][..]), (66, &["a"])] {
             let got = membership.take(&[listed("b", at(0), &["a"])], slow, at(seconds));
             assert_eq!(got.ids, set(members), "{seconds}");
         }
@@ -243,7 +271,7 @@ mod tests {
     #[test]
     fn queues_of_one_that_is_gone_are_given_up_by_everybody_before_anybody_takes_them() {
         const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-        const LATE: [[u64; 3]; 3] = [[0, 1, 2], [2, 0, 1], [1, 2, 0]];
+        const LATE: [[u64; 3]; 4] = [[0, 1, 2], [2, 0, 1], [1, 2, 0], [0, 5, 3]];
         let cases = NAMES.into_iter().flat_map(|gone| {
             let counts = [5, 7, 8, 16].into_iter();
             counts.flat_map(move |count| LATE.map(|late| (gone, count, late)))
@@ -256,7 +284,7 @@ mod tests {
                 .zip(late)
                 .map(|(name, late)| (name, known(&NAMES).0, back + Duration::from_secs(late)))
                 .collect();
-            for tenth in 0..=360 {
+            for tenth in 0..=420 {
                 let now = back + Duration::from_millis(100 * tenth);
                 let connected = rest.iter().filter(|(_, _, since)| now >= *since);
                 let list: Vec<_> = connected.map(|(name, ..)| *name).collect();
@@ -272,8 +300,8 @@ mod tests {
                 let what = format!("{gone} of {count} queues, {late:?}, after {tenth} tenths");
                 let owners: usize = parts.iter().map(BTreeSet::len).sum();
                 assert_eq!(owned.len(), owners, "{what}");
-                // The last one is back after 2 s.
-                let bound = LONGEST_HEARTBEAT + APART + Duration::from_secs(2);
+                // The last one is back after 5 s.
+                let bound = LONGEST_HEARTBEAT + APART + Duration::from_secs(5);
                 assert!(owned.len() == queues.len() || now < back + bound, "{what}");
             }
         }

@@ -296,13 +296,6 @@ impl ProcessQueue {
             .as_ref()
             .is_none_or(|told| *told == address);
         if committed.offset != Some(offset) || !told {
-            if !told && self.master().is_ok_and(|master| master == address) {
-                let have = query(client, group, &self.queue, &address).await?;
-                // Its replica knew less, so some of it comes again here, but should not come to the next one, too.
-                if have.is_some_and(|have| have > offset) {
-                    return Ok(());
-                }
-            }
             self.update(client, group, offset, &address).await?;
             committed.offset = Some(offset);
             committed.address = Some(Arc::clone(&address));

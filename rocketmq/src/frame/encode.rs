@@ -25,7 +25,8 @@ pub(crate) trait Encode: Sized {
 
     /// The same as a request that can be signed.
     fn into_request(self) -> Request {
-        let mut request = Request::with_capacity(self.code(), self.expected_bytes());
+        let head = self.expected_bytes().saturating_sub(self.body().len());
+        let mut request = Request::with_capacity(self.code(), head);
         self.fields(&mut request);
         request.body(self.body().clone())
     }

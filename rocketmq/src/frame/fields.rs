@@ -77,6 +77,11 @@ impl Fields {
         text.unwrap_or_default()
     }
 
+    /// The memory that it holds on to.
+    pub(crate) fn bytes(&self) -> usize {
+        self.header.len() + self.apart.len()
+    }
+
     /// The value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -28,7 +28,7 @@ impl Request {
         }
     }
 
-    /// The same with room for a frame of about `bytes` bytes, signed.
+    /// The same with room for a header of about `bytes` bytes, signed.
     pub(crate) fn with_capacity(code: i32, bytes: usize) -> Self {
         Request {
             code,

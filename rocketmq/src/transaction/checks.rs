@@ -86,7 +86,7 @@ impl Checks {
     /// Keeps a broker's question; whether there was room.
     pub(crate) fn ask(&self, address: &Arc<str>, command: &Command) -> bool {
         let mut waiting = lock(&self.waiting);
-        let bytes = waiting.bytes + command.body.len();
+        let bytes = waiting.bytes + held(command);
         if waiting.questions.len() >= MOST_WAITING || bytes > MOST_WAITING_BYTES {
             return false;
         }
@@ -110,7 +110,7 @@ impl Checks {
     fn take(&self) -> Option<(Arc<str>, Command)> {
         let mut waiting = lock(&self.waiting);
         let question = waiting.questions.pop_front()?;
-        waiting.bytes -= question.1.body.len();
+        waiting.bytes -= held(&question.1);
         Some(question)
     }
 }
@@ -249,6 +249,11 @@ fn queue(topic: &str, broker: &str, queue: u32) -> MessageQueue {
         broker: broker.into(),
         queue,
     }
+}
+
+/// The memory that a question holds on to.
+fn held(question: &Command) -> usize {
+    question.body.len() + question.fields.bytes()
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ async fn member_that_does_not_come_back_to_a_broker_has_queues_for_a_heartbeats_
     let cluster = Cluster::start(&["a"], 4).await;
     let orders = half(&cluster).await;
     looks(&cluster, &orders).await;
-    for (seconds, queues) in [(29, 2), (2, 2), (2, 4)] {
+    for (seconds, queues) in [(29, 2), (2, 2), (6, 4)] {
         advance(seconds).await;
         looks(&cluster, &orders).await;
         assert_eq!(orders.assigned().len(), queues);
