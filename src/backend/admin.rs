@@ -91,7 +91,8 @@ pub trait BackendAdmin: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(Ok(BTreeSet::new())))
     }
 
-    /// What each broker takes the numbered delays for, by its name. Empty where messages may wait for any time.
+    /// What each broker is configured to take the numbered delays for, by its name as in [`QueueId::broker`]. Empty where messages may wait for any time.
+    /// A broker that was not started anew since its configuration was changed may go by other ones.
     ///
     /// # Errors
     /// See the trait.

@@ -452,7 +452,6 @@ fn wrong_way(record: &TopicRecord, to: Stage, is: &str, other: &str) -> Refusal 
     )
 }
 
-/// There is no further stage that way.
 /// A topic that is not on both sides yet.
 fn missing(topic: &str, described: &[Option<TopicDescription>; 2]) -> Refusal {
     let absent = |side: &Side| described[side.index()].is_none();
@@ -466,6 +465,7 @@ fn missing(topic: &str, described: &[Option<TopicDescription>; 2]) -> Refusal {
     Refusal::new("not_found", message)
 }
 
+/// There is no further stage that way.
 fn at_the_end(record: &TopicRecord, command: &str) -> Refusal {
     let (topic, stage) = (&record.plan.topic, record.plan.stage);
     let end = match stage {

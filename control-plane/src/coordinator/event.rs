@@ -228,6 +228,8 @@ pub enum Work {
         groups: Vec<Arc<str>>,
         /// Its own configuration on both sides.
         settings: [TopicSettings; 2],
+        /// Whether a gate of the next step asks for the delay levels.
+        delays: bool,
     },
     /// Commit first offsets where a group has none.
     CommitFirstOffsets {

@@ -44,8 +44,11 @@ pub struct SideFacts {
     pub grown: Option<TopicSettings>,
     /// RocketMQ 5.x `message.type`, where set.
     pub message_type: Option<String>,
-    /// What each broker takes the numbered delays for; none where messages may wait for any time.
+    /// What each broker is configured to take the numbered delays for; none where messages may wait for any time.
     pub delays: Arc<BTreeMap<String, DelayLevels>>,
+    /// Why that is not known, in words. All else may be known all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delays_unknown: Option<Arc<String>>,
     /// The topic's queues as they are now; none under a seal.
     pub queues: BTreeSet<QueueId>,
     /// One past the last message of every queue of the topic, also under a seal.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Coordinator, audit,
     event::{Step, Work},
+    gate,
     row::{Changing, TopicRecord},
     topic::{Next, Row},
 };
@@ -51,6 +52,7 @@ impl Coordinator {
                             token,
                             groups: record.groups.clone(),
                             settings: record.settings.clone(),
+                            delays: gate::asks_for_delays(record),
                         }
                     }
                     Next::Access(side, access) => {

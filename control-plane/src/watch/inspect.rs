@@ -1,14 +1,14 @@
 //! One look at both clusters for one topic.
 
 use std::{
-    collections::{BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
 
 use crossfade::{
     Result, Side,
-    backend::{BackendAdmin, TopicSettings},
+    backend::{BackendAdmin, DelayLevels, TopicSettings},
 };
 use tokio::time::timeout;
 
@@ -26,17 +26,47 @@ pub(super) struct Look {
     pub(super) groups: Vec<Arc<str>>,
     /// The saved settings by side: under a seal only they know the queues.
     pub(super) settings: [TopicSettings; 2],
+    /// Whether somebody asks for the delay levels.
+    pub(super) delays: bool,
 }
 
 /// Both sides at the same time. What cannot be found out is a sentence in `unknown`, never a guess.
 pub(super) async fn inspect(clusters: &Clusters, look: &Look, begun: Duration) -> Facts {
     let (source, target) = tokio::join!(
-        bounded(clusters, look, Side::Source),
-        bounded(clusters, look, Side::Target)
+        with_delays(clusters, look, Side::Source),
+        with_delays(clusters, look, Side::Target)
     );
     Facts {
         begun,
         sides: [source, target],
+    }
+}
+
+/// The delay levels have an answer and a bound of their own: most stages do without, and a drain must not wait for a configuration.
+async fn with_delays(clusters: &Clusters, look: &Look, side: Side) -> SideFacts {
+    let (mut facts, delays) =
+        tokio::join!(bounded(clusters, look, side), delays(clusters, look, side));
+    match delays {
+        Ok(delays) => facts.delays = delays.into(),
+        Err(why) => facts.delays_unknown = Some(why.into()),
+    }
+    facts
+}
+
+async fn delays(
+    clusters: &Clusters,
+    look: &Look,
+    side: Side,
+) -> Result<BTreeMap<String, DelayLevels>, String> {
+    if !look.delays {
+        return Err("they were not asked for at that stage: ask again".to_owned());
+    }
+    let asking = async { clusters.admin(side).await?.delay_levels().await };
+    match timeout(LOOK, asking).await {
+        Ok(known) => known.map_err(|error| error.with_side(side).to_string()),
+        Err(_) => Err(format!(
+            "the brokers of the {side} did not tell them within {LOOK:?}"
+        )),
     }
 }
 
@@ -88,7 +118,6 @@ async fn fill(
     facts.access = Some(described.access);
     facts.disagreement = described.disagreement;
     facts.message_type = described.message_type;
-    facts.delays = admin.delay_levels().await?.into();
     facts.queues = described.queues;
     facts.ends = admin.ends(topic, &settings).await?;
     // What is owed to a managed group that does not exist cannot be known. One that the brokers name is owed something, also where some of them do
@@ -119,4 +148,127 @@ async fn known(admin: &dyn BackendAdmin, group: &str) -> Result<GroupFacts> {
         exists: admin.group_exists(group).await?,
         members: admin.members(group).await?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::{
+            Mutex,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+
+    use crossfade::{
+        BoxFuture, Error, ErrorKind,
+        backend::{
+            fault::{Layer, Layered},
+            memory::MemoryCluster,
+        },
+    };
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::watch::clusters::Cluster;
+
+    const TOPIC: &str = "orders";
+    const GROUP: &str = "billing";
+
+    /// How the brokers answer when they are asked for their delay levels.
+    #[derive(Clone, Copy, Debug)]
+    enum Levels {
+        Told,
+        Unreadable,
+        Never,
+    }
+
+    #[derive(Debug)]
+    struct Asked {
+        levels: Mutex<Levels>,
+        times: Arc<AtomicU32>,
+    }
+
+    impl Layer for Asked {
+        fn around<'a, T: Send + 'a>(
+            &'a self,
+            operation: &'static str,
+            call: BoxFuture<'a, Result<T>>,
+        ) -> BoxFuture<'a, Result<T>> {
+            if operation != "delay levels" {
+                return call;
+            }
+            self.times.fetch_add(1, Ordering::Relaxed);
+            match *self.levels.lock().unwrap() {
+                Levels::Told => call,
+                Levels::Unreadable => {
+                    let what = "`messageDelayLevel` is \"soon\"";
+                    let error = Error::new(ErrorKind::Unexpected, operation, what);
+                    Box::pin(ready(Err(error)))
+                }
+                Levels::Never => Box::pin(pending()),
+            }
+        }
+    }
+
+    /// What a look at two such clusters sees of the target, and how often the levels were asked for there.
+    async fn look(levels: Levels, delays: bool) -> (SideFacts, u32) {
+        let times = Arc::new(AtomicU32::new(0));
+        let plain = MemoryCluster::default().backend("test");
+        let admin = plain.admin();
+        admin.create_topic(TOPIC, 4).await.unwrap();
+        admin.create_group(GROUP).await.unwrap();
+        let settings = admin.topic(TOPIC).await.unwrap().unwrap().settings;
+        let layer = Asked {
+            levels: levels.into(),
+            times: Arc::clone(&times),
+        };
+        let target = Layered::over(Arc::clone(&plain), layer);
+        let clusters = Clusters::new(Cluster::Backend(plain), Cluster::Backend(Arc::new(target)));
+        let look = Look {
+            topic: TOPIC.into(),
+            groups: vec![GROUP.into()],
+            settings: [settings.clone(), settings],
+            delays,
+        };
+        let [source, target] = inspect(&clusters, &look, Duration::ZERO).await.sides;
+        assert_eq!(source.delays_unknown.is_none(), delays);
+        (target, times.load(Ordering::Relaxed))
+    }
+
+    /// All but the delay levels is there.
+    fn assert_known(facts: &SideFacts) {
+        assert_eq!(facts.unknown, Vec::<String>::new());
+        assert_eq!((facts.queues.len(), facts.ends.len()), (4, 4));
+        assert!(facts.groups[GROUP].exists);
+        assert!(facts.backlogs.contains_key(GROUP));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delay_levels_that_cannot_be_read_leave_the_look_known() {
+        let (facts, _) = look(Levels::Told, true).await;
+        assert_known(&facts);
+        assert_eq!((facts.delays.len(), facts.delays_unknown), (1, None));
+
+        let (facts, _) = look(Levels::Unreadable, true).await;
+        assert_known(&facts);
+        let why = facts.delays_unknown.unwrap();
+        assert!(why.contains("soon") && why.contains("target"), "{why}");
+
+        let begun = Instant::now();
+        let (facts, _) = look(Levels::Never, true).await;
+        assert_known(&facts);
+        assert!(facts.delays_unknown.is_some());
+        assert_eq!(begun.elapsed().as_secs(), LOOK.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delay_levels_are_asked_for_only_where_a_gate_wants_them() {
+        let (_, times) = look(Levels::Told, true).await;
+        assert_eq!(times, 1);
+        let (facts, times) = look(Levels::Never, false).await;
+        assert_known(&facts);
+        assert_eq!(times, 0);
+        assert!(facts.delays_unknown.is_some());
+    }
 }

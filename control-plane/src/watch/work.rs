@@ -34,11 +34,13 @@ pub(super) async fn perform(
             token,
             groups,
             settings,
+            delays,
         } => {
             let look = Look {
                 topic,
                 groups,
                 settings,
+                delays,
             };
             let facts = inspect(&clusters, &look, now).await;
             Event::Facts {

@@ -1,15 +1,19 @@
 //! Brokers that take the numbered delays for other times.
 
-use std::time::Duration;
+use std::{future::ready, sync::Arc, time::Duration};
 
 use crossfade::{
-    backend::memory::{MemoryCluster, MemoryConfig},
+    BoxFuture, Error, ErrorKind, Result,
+    backend::{
+        fault::{Layer, Layered},
+        memory::{MemoryCluster, MemoryConfig},
+    },
     stage::Stage,
 };
 use crossfade_control_plane::{
     Cluster, ServeOptions, Server,
     api::{Move, Way},
-    coordinator::AskedOverride,
+    coordinator::{AskedOverride, Gate},
 };
 
 use crate::support::*;
@@ -57,5 +61,60 @@ async fn topic_between_brokers_of_other_delays_takes_its_first_step_only_with_a_
     operator.walk(Way::Advance, TOPIC, &how).await.unwrap();
     let settled = operator.settled(TOPIC, PATIENCE).await.unwrap();
     assert_eq!(settled.stage, Stage::DualRead);
+    server.shutdown().await.unwrap();
+}
+
+/// Its brokers do not tell what they take the numbered delays for.
+#[derive(Debug)]
+struct Unreadable;
+
+impl Layer for Unreadable {
+    fn around<'a, T: Send + 'a>(
+        &'a self,
+        operation: &'static str,
+        call: BoxFuture<'a, Result<T>>,
+    ) -> BoxFuture<'a, Result<T>> {
+        if operation != "delay levels" {
+            return call;
+        }
+        let error = Error::new(ErrorKind::Unexpected, operation, "`soon` is no delay");
+        Box::pin(ready(Err(error)))
+    }
+}
+
+#[tokio::test]
+async fn delays_that_cannot_be_read_hold_up_the_first_step_alone() {
+    let template = Clusters::new().await.options();
+    let Cluster::Backend(target) = cluster(Duration::from_secs(1)).await else {
+        unreachable!("it is connected");
+    };
+    let options = ServeOptions {
+        source: cluster(Duration::from_secs(1)).await,
+        target: Cluster::Backend(Arc::new(Layered::over(target, Unreadable))),
+        ..template
+    };
+    let server = Server::start(options).await.unwrap();
+    let operator = server.operator();
+    operator.add(TOPIC, &[GROUP]).await.unwrap();
+    let _instance = Hand::new(server.url(), "orders-1").run().await;
+    operator.settled(TOPIC, PATIENCE).await.unwrap();
+    let told = blocked_by(&operator, "delay_levels").await;
+    assert!(told.contains("`soon` is no delay"), "{told}");
+    let view = operator.show(TOPIC).await.unwrap();
+    let answered = |gate: &&Gate| gate.code == "clusters_answer";
+    let answered = view.gates.iter().find(answered).unwrap();
+    assert!(answered.passed, "{answered:?}");
+
+    let how = Move {
+        to: Some(Stage::TargetOnly),
+        wait: true,
+        overrides: vec![AskedOverride {
+            gate: "delay_levels".into(),
+            reason: "nothing is delayed".into(),
+        }],
+    };
+    operator.walk(Way::Advance, TOPIC, &how).await.unwrap();
+    let settled = operator.settled(TOPIC, PATIENCE).await.unwrap();
+    assert_eq!(settled.stage, Stage::TargetOnly);
     server.shutdown().await.unwrap();
 }

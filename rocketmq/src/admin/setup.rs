@@ -35,10 +35,10 @@ pub(super) struct Setup {
 }
 
 impl Admin {
-    /// What each master takes the delay levels for, the first level first; sorted by broker. Retries go by them too.
+    /// What each master is configured to take the delay levels for, the first level first; sorted by broker. Retries go by them too.
     ///
-    /// It is read once for each start of a broker: one that is told another `messageDelayLevel` while it runs goes by the old one until it is started anew
-    /// (apache/rocketmq `ScheduleMessageService.java`).
+    /// It is read once for each start of a broker, by each administrator that was opened: clones share it. A broker that is told another `messageDelayLevel` while it runs goes
+    /// by the old one until it is started anew (apache/rocketmq `ScheduleMessageService.java`), also where this says the new one because it was read after the change.
     ///
     /// # Errors
     /// [`ErrorKind::Protocol`] for levels that cannot be read; as [`Self::masters`] and [`Client::call`](crate::Client::call).

@@ -459,7 +459,7 @@ impl Code {
                 "delay_levels",
                 "延迟级别一致",
                 Override,
-                "all brokers of both sides take the numbered delays for the same times: delayed messages and retries go by them",
+                "the brokers that have the topic, on both sides, are configured to take the numbered delays for the same times: delayed messages and retries go by them, except those of an ordered topic",
             ),
         };
         Entry {

@@ -223,6 +223,7 @@ fn gate(code: Code, scene: &Scene<'_>) -> Gate {
 }
 
 pub(super) use clusters::{not_looked_since, not_looked_yet};
+pub(super) use delays::asked_for as asks_for_delays;
 pub(super) use drain::sealed as of_seal;
 pub(super) use presence::unmanaged as of_unknown_topic;
 

@@ -327,6 +327,14 @@ const CLOSING: &[Closing] = &[
         let mut mixed = ladder("a", 5);
         mixed.append(&mut ladder("b", 6));
         cast.side(Side::Target).delays = mixed.into();
+        let other = QueueId {
+            broker: "a".into(),
+            queue: 0,
+        };
+        cast.side(Side::Target).ends.insert(other, 0);
+    }),
+    (0, "delay_levels", |cast| {
+        cast.side(Side::Target).delays_unknown = Some(Arc::new("not readable".into()));
     }),
     (0, "queues_on_target", |cast| {
         cast.row.settings[1].queues = QUEUES - 1
@@ -581,11 +589,7 @@ fn type_of_a_topic_has_to_fit_its_routing() {
 
 #[test]
 fn delays_that_differ_are_named_with_their_brokers_and_accepted_for_these_times_alone() {
-    let next = Stage::DualRead;
-    let gate = |cast: &Cast| {
-        let mut gates = cast.gates(next).into_iter();
-        gates.find(|gate| gate.code == "delay_levels").unwrap()
-    };
+    let gate = delay_gate;
     let mut cast = Cast::new(Stage::SourceOnly);
     assert!(gate(&cast).passed, "no broker has numbered delays");
     for side in Side::BOTH {
@@ -608,6 +612,73 @@ fn delays_that_differ_are_named_with_their_brokers_and_accepted_for_these_times_
     assert!(!gate(&cast).blocks());
     cast.side(Side::Target).delays = ladder("b", 60).into();
     assert!(gate(&cast).blocks(), "what was accepted were other times");
+}
+
+fn delay_gate(cast: &Cast) -> Gate {
+    let mut gates = cast.gates(Stage::DualRead).into_iter();
+    gates.find(|gate| gate.code == "delay_levels").unwrap()
+}
+
+#[test]
+fn delays_that_are_not_known_close_their_gate_alone_and_are_accepted_until_they_are_known() {
+    let mut cast = Cast::new(Stage::SourceOnly);
+    cast.side(Side::Source).delays = ladder("b", 5).into();
+    cast.side(Side::Target).delays_unknown = Some(Arc::new("it is \"soon\"".into()));
+    assert_eq!(cast.blocking(Stage::DualRead), ["delay_levels"]);
+    let unknown = delay_gate(&cast);
+    assert!(
+        unknown.message.contains("target: it is \"soon\""),
+        "{unknown:?}"
+    );
+    cast.row.overrides = vec![accept(&unknown)];
+    assert!(!delay_gate(&cast).blocks());
+    cast.side(Side::Target).delays_unknown = None;
+    cast.side(Side::Target).delays = ladder("b", 6).into();
+    assert!(delay_gate(&cast).blocks(), "they are known, and others");
+
+    for (stage, next) in FORWARD.into_iter().skip(1) {
+        let mut cast = Cast::new(stage);
+        for side in Side::BOTH {
+            cast.side(side).delays_unknown = Some(Arc::new("nobody asked".into()));
+        }
+        assert_eq!(cast.blocking(next), Vec::<String>::new(), "{stage}");
+    }
+}
+
+#[test]
+fn delays_of_brokers_without_the_topic_do_not_count() {
+    let mut cast = Cast::new(Stage::SourceOnly);
+    for (side, other) in Side::BOTH.into_iter().zip([5, 6]) {
+        let mut delays = ladder("b", 5);
+        delays.append(&mut ladder("a", other));
+        cast.side(side).delays = delays.into();
+    }
+    let open = delay_gate(&cast);
+    assert!(open.passed, "{open:?}");
+    assert_eq!(open.numbers["target"], serde_json::json!({"b": "1s 5s"}));
+
+    // One that has the topic and did not tell: then all that did count.
+    cast.side(Side::Target).delays = ladder("a", 6).into();
+    assert!(delay_gate(&cast).blocks());
+    cast.side(Side::Target).delays = ladder("a", 5).into();
+    assert!(delay_gate(&cast).passed);
+}
+
+#[test]
+fn delays_do_not_count_in_an_ordered_topic() {
+    let mut cast = Cast::new(Stage::SourceOnly);
+    for (side, delay) in Side::BOTH.into_iter().zip([5, 6]) {
+        cast.side(side).delays = ladder("b", delay).into();
+    }
+    cast.side(Side::Target).delays_unknown = Some(Arc::new("nobody asked".into()));
+    assert!(delay_gate(&cast).blocks() && delays::asked_for(&cast.row));
+    cast.row.plan.routing = Routing::Ordered;
+    let gate = delay_gate(&cast);
+    assert!(gate.passed && gate.message.contains("ordered"), "{gate:?}");
+    assert!(!delays::asked_for(&cast.row));
+    cast.row.plan.routing = Routing::Unordered;
+    cast.row.plan.stage = Stage::DualRead;
+    assert!(!delays::asked_for(&cast.row));
 }
 
 /// The gates of a move from the source to half of the keys.
