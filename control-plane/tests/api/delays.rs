@@ -5,6 +5,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 use crossfade::{
     BoxFuture, Error, ErrorKind, Result,
     backend::{
+        Backend,
         fault::{Layer, Layered},
         memory::{MemoryCluster, MemoryConfig},
     },
@@ -19,25 +20,29 @@ use crossfade_control_plane::{
 use crate::support::*;
 
 /// A cluster with the topic and the group, whose shortest delay this is.
-async fn cluster(shortest: Duration) -> Cluster {
+async fn cluster(shortest: Duration) -> Arc<dyn Backend> {
     let mut config = MemoryConfig::default();
     config.retry_delays[0] = shortest;
     let backend = MemoryCluster::new(config).backend("test");
     let admin = backend.admin();
     admin.create_topic(TOPIC, QUEUES).await.unwrap();
     admin.create_group(GROUP).await.unwrap();
-    Cluster::Backend(backend)
+    backend
+}
+
+/// A control plane between a source whose shortest delay is 1 s and this target.
+async fn serve(target: Arc<dyn Backend>) -> Server {
+    let options = ServeOptions {
+        source: Cluster::Backend(cluster(Duration::from_secs(1)).await),
+        target: Cluster::Backend(target),
+        ..Clusters::new().await.options()
+    };
+    Server::start(options).await.unwrap()
 }
 
 #[tokio::test]
 async fn topic_between_brokers_of_other_delays_takes_its_first_step_only_with_a_reason() {
-    let template = Clusters::new().await.options();
-    let options = ServeOptions {
-        source: cluster(Duration::from_secs(1)).await,
-        target: cluster(Duration::from_secs(3)).await,
-        ..template
-    };
-    let server = Server::start(options).await.unwrap();
+    let server = serve(cluster(Duration::from_secs(3)).await).await;
     let operator = server.operator();
     operator.add(TOPIC, &[GROUP]).await.unwrap();
     let _instance = Hand::new(server.url(), "orders-1").run().await;
@@ -84,16 +89,8 @@ impl Layer for Unreadable {
 
 #[tokio::test]
 async fn delays_that_cannot_be_read_hold_up_the_first_step_alone() {
-    let template = Clusters::new().await.options();
-    let Cluster::Backend(target) = cluster(Duration::from_secs(1)).await else {
-        unreachable!("it is connected");
-    };
-    let options = ServeOptions {
-        source: cluster(Duration::from_secs(1)).await,
-        target: Cluster::Backend(Arc::new(Layered::over(target, Unreadable))),
-        ..template
-    };
-    let server = Server::start(options).await.unwrap();
+    let target = cluster(Duration::from_secs(1)).await;
+    let server = serve(Arc::new(Layered::over(target, Unreadable))).await;
     let operator = server.operator();
     operator.add(TOPIC, &[GROUP]).await.unwrap();
     let _instance = Hand::new(server.url(), "orders-1").run().await;
