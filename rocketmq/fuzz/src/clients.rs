@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use crossfade_rocketmq::{
     Client, ClientOptions, Consumer, ConsumerOptions, Message, Producer, ProducerOptions,
-    ReceivedMessage, TransactionChecker, TransactionEnd,
+    ReceivedMessage, Token, TransactionChecker, TransactionEnd,
 };
 use rand::{RngExt as _, rngs::StdRng};
 use tokio::time::{Instant, sleep, timeout};
@@ -62,6 +62,7 @@ async fn execute(mut draws: StdRng) {
         ordered: draws.random_bool(0.5),
         producer: None,
         consumer: None,
+        handling: Vec::new(),
     };
     for _ in 0..draws.random_range(4..16) {
         life.step(&mut draws).await;
@@ -82,6 +83,8 @@ struct Life {
     ordered: bool,
     producer: Option<Producer>,
     consumer: Option<Consumer>,
+    /// What the consumer's handlers have not come to an end with.
+    handling: Vec<Token>,
 }
 
 impl Life {
@@ -117,11 +120,10 @@ impl Life {
         if let Some(consumer) = &self.consumer {
             let received = ends("receive", consumer.receive(4, PATIENCE)).await;
             for delivery in received.unwrap_or_default() {
-                // What is neither acked nor given back stays outstanding.
                 match draws.random_range(0..4) {
                     0 => drop(ends("nack", consumer.nack(delivery.token, PATIENCE)).await),
                     1 | 2 => drop(consumer.ack(delivery.token)),
-                    _ => {}
+                    _ => self.handling.push(delivery.token),
                 }
             }
             let _ = (consumer.assigned(), consumer.unreadable());
@@ -150,6 +152,7 @@ impl Life {
             options.max_outstanding = 64;
             let made = Consumer::new(&self.client, TOPIC, GROUP, options);
             self.consumer = ends("consumer", made).await.ok();
+            self.handling.clear();
         }
     }
 
@@ -166,6 +169,10 @@ impl Life {
                 sleep(PATIENCE).await;
                 continue;
             };
+            // A queue rightly waits for its handlers: for the first of them where others are far ahead, for all of them before it begins anew in order.
+            for token in self.handling.drain(..) {
+                drop(consumer.ack(token));
+            }
             said.clear();
             for lane in 0..u64::from(broker::QUEUES) {
                 let message = Message::new(Bytes::from_static(AFTER));

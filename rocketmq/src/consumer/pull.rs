@@ -1,11 +1,12 @@
 //! Fetching one queue: one long poll after the other.
 
 use std::{
+    pin::pin,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{Group, Unreadable, give_back, held::Held, offset::ProcessQueue, room::Delivered};
 use crate::{
@@ -24,6 +25,8 @@ const SUSPEND: Duration = Duration::from_secs(15);
 const LATE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A queue that finds no room for so long is spoken of, and again after as long.
+const STANDS_STILL: Duration = Duration::from_secs(60);
 /// So many retries of topics that nobody here reads may be on their way back while others of the queue are fetched.
 const MOST_STRANGERS: usize = 64;
 
@@ -52,7 +55,7 @@ pub(super) async fn run(
         let Some(group) = group.upgrade() else {
             return;
         };
-        let room = group.room(&queue, left.waits_for.take().as_ref()).await;
+        let room = room(&group, &queue, left.waits_for.take()).await;
         if queue.is_ending() {
             return;
         }
@@ -65,6 +68,19 @@ pub(super) async fn run(
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// Waits until something may be fetched, and says so when that takes long: an application that has forgotten a message stops its queue.
+async fn room(group: &Group, queue: &ProcessQueue, waits_for: Option<Arc<str>>) -> usize {
+    let mut waiting = pin!(group.room(queue, waits_for.as_ref()));
+    loop {
+        if let Ok(room) = timeout(STANDS_STILL, &mut waiting).await {
+            return room;
+        }
+        let first = queue.window().committable();
+        tracing::warn!(group = %group.name, queue = %queue.queue, first, held = queue.held(),
+            "nothing was fetched for a minute: too much is handed out and neither acked nor given back, from offset `first` on");
     }
 }
 

@@ -177,6 +177,9 @@ async fn begin(
     let mut acquired = if inbox.is_some_and(|inbox| inbox.is_ordered()) {
         wanted.retain(|queue| !group.is_leaving(queue));
         let left = wanted.len() < all;
+        if left {
+            tracing::debug!(group = %group.name, "queues begin anew once what was handed out of them is acked");
+        }
         let mut acquired = lock::acquire(group, route, wanted).await;
         acquired.waiting |= left;
         acquired
