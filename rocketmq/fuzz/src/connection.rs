@@ -70,6 +70,9 @@ async fn execute(mut draws: StdRng) {
     let way = *draw::one(&mut draws, &WAYS);
     let requests = draws.random_range(1..=8);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    // Kept until all calls have ended: one that connects again must not meet the peer of another execution, which was given the same port.
+    let listener = Arc::new(listener);
+    let accepting = Arc::clone(&listener);
     let address: Arc<str> = listener
         .local_addr()
         .expect("its address")
@@ -82,7 +85,7 @@ async fn execute(mut draws: StdRng) {
     let peer_draws = StdRng::seed_from_u64(draws.next_u64());
     let peer = tokio::spawn(async move {
         // One connection is all that a client opens to one address; it may end as it likes.
-        if let Ok((stream, _)) = listener.accept().await {
+        if let Ok((stream, _)) = accepting.accept().await {
             let _ = serve(stream, way, requests, peer_draws).await;
         }
     });
@@ -116,6 +119,7 @@ async fn execute(mut draws: StdRng) {
     }
     drop(client);
     peer.abort();
+    drop(listener);
 }
 
 async fn serve(
