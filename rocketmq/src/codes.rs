@@ -117,6 +117,8 @@ pub mod message_flag {
     pub const TRANSACTION_ROLLBACK: i32 = 3 << 2;
     pub const BORN_HOST_V6: i32 = 1 << 4;
     pub const STORE_HOST_V6: i32 = 1 << 5;
+    /// Both: several messages in one, of a topic of the kind `BatchCQ` (5.x; apache/rocketmq `SendMessageProcessor.java`, `PullAPIWrapper.java`).
+    pub const INNER_BATCH: i32 = 3 << 6;
     pub const COMPRESSION_MASK: i32 = 7 << 8;
     pub const COMPRESSION_LZ4: i32 = 1 << 8;
     pub const COMPRESSION_ZSTD: i32 = 2 << 8;

@@ -37,7 +37,7 @@ pub struct TopicDescription {
     pub disagreement: Option<String>,
     /// The queues that can be read now; none under a seal.
     pub queues: BTreeSet<QueueId>,
-    /// RocketMQ 5.x `message.type`, where set.
+    /// RocketMQ 5.x `message.type`, where set; `BatchCQ`, where `queue.type` is that; several joined by " and ", where brokers disagree.
     pub message_type: Option<String>,
 }
 

@@ -46,6 +46,9 @@ pub struct GroupConfig {
     /// Whether members hear at once of others that come and go.
     #[serde(default = "yes")]
     pub notify_consumer_ids_changed_enable: bool,
+    /// What else the broker has of it, as it is: `groupRetryPolicy`, `consumeMessageOrderly`, `attributes` and others of 5.x.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, serde_json::Value>,
 }
 
 fn yes() -> bool {
@@ -75,6 +78,7 @@ impl GroupConfig {
             broker_id: 0,
             which_broker_when_consume_slowly: one_id(),
             notify_consumer_ids_changed_enable: true,
+            others: BTreeMap::new(),
         }
     }
 }

@@ -61,10 +61,10 @@ pub(super) async fn members(group: &Group, entry: &TopicEntry) -> Result<Members
             None | Some(Err(_)) => break,
         }
     }
-    if lists
-        .iter()
-        .any(|list| list.ids.contains(&**client.client_id()))
-    {
+    let own = client.client_id();
+    if lists.iter().any(|list| list.ids.contains(&**own)) {
+        let now = Instant::now();
+        lists.iter_mut().for_each(|list| list.look_for(own, now));
         let heartbeat = client.options().heartbeat;
         return Ok(group.believe(&entry.topic, &lists, heartbeat));
     }

@@ -31,6 +31,15 @@ pub(super) struct Listed {
     pub(super) ids: BTreeSet<String>,
 }
 
+impl Listed {
+    /// A broker that has not heard of the member who asks may not have heard of others either: its list counts as one of a connection that was just made.
+    pub(super) fn look_for(&mut self, member: &str, now: Instant) {
+        if !self.ids.contains(member) {
+            self.since = now;
+        }
+    }
+}
+
 /// Who divides the queues.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Members {
@@ -305,5 +314,17 @@ mod tests {
                 assert!(owned.len() == queues.len() || now < back + bound, "{what}");
             }
         }
+    }
+
+    /// Members of the same group that read other topics on brokers of their own, against the rule.
+    #[test]
+    fn broker_that_does_not_list_whoever_asks_decides_nothing_by_its_age() {
+        let (mut membership, begun) = known(&["me", "other"]);
+        let again = begun + Duration::from_secs(100);
+        let mut strange = listed("x", begun, &["stranger"]);
+        strange.look_for("me", again);
+        let anew = listed("b", again, &["me"]);
+        let members = membership.take(&[anew, strange], HEARTBEAT, again);
+        assert_eq!(members.ids, set(&["me", "other", "stranger"]));
     }
 }

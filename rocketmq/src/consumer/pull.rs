@@ -80,7 +80,7 @@ async fn room(group: &Group, queue: &ProcessQueue, waits_for: Option<Arc<str>>) 
         }
         let first = queue.window().committable();
         tracing::warn!(group = %group.name, queue = %queue.queue, first, held = queue.held(),
-            "nothing was fetched for a minute: too much is handed out and neither acked nor given back, from offset `first` on");
+            "nothing was fetched for a minute: too much is fetched and not acked, waiting to be received or handed out, from offset `first` on");
     }
 }
 
@@ -197,7 +197,7 @@ fn found(
     let mut batch = Vec::with_capacity(decoded.messages.len());
     for message in decoded.messages {
         // The broker compares hashes of tags only.
-        if !subscription.wants(message.property(message::property::TAGS)) {
+        if !subscription.wants(message.tag()) {
             continue;
         }
         batch.push(Held {

@@ -36,10 +36,10 @@ impl Start {
     }
 }
 
-/// Where to begin: a group at its committed offset, else at the first message kept; a member of a broadcast at its own offset, else at the end.
+/// Where to begin: a group at its committed offset, else at the first message that the master keeps; a member of a broadcast at its own offset, else at the end.
 ///
 /// # Errors
-/// No answer, or a refusal.
+/// No answer, or a refusal; [`ErrorKind::Unavailable`] while there is only a replica that does not know the group.
 pub(super) async fn find(
     group: &Group,
     route: &TopicRoute,
@@ -54,10 +54,11 @@ pub(super) async fn find(
                 let why = format!("broker {} has no address now", queue.broker);
                 Error::new(ErrorKind::Unavailable, why)
             })?;
+            let replica = route.master(&queue.broker) != Some(address);
             match local {
                 None => Start {
                     address: Some(Arc::clone(address)),
-                    ..of_group(group, queue, address).await?
+                    ..of_group(group, queue, address, replica).await?
                 },
                 Some(local) => match local.get(queue) {
                     Some(offset) => Start::at(offset),
@@ -70,8 +71,21 @@ pub(super) async fn find(
     Ok(start)
 }
 
-async fn of_group(group: &Group, queue: &MessageQueue, address: &Arc<str>) -> Result<Start> {
+async fn of_group(
+    group: &Group,
+    queue: &MessageQueue,
+    address: &Arc<str>,
+    replica: bool,
+) -> Result<Start> {
     let committed = query(&group.client, &group.name, queue, address).await?;
+    // It may have the last messages only, and it may not have been told of the group: its first message is no place to begin. 4.9 says 0 for "never".
+    if replica && committed.is_none_or(|offset| offset == 0) {
+        let why = format!(
+            "the replica of broker {} does not know how far the group has read {queue}: the queue waits for the master",
+            queue.broker
+        );
+        return Err(Error::new(ErrorKind::Unavailable, why).with_address(address));
+    }
     if let Some(offset) = committed {
         let mut start = Start::at(offset);
         // 4.9 says 0 for "never". It is committed, then: an administrator can set the offsets of a group only that has one in every queue.

@@ -57,7 +57,7 @@ impl ReceivedMessage {
         self.bytes.saturating_add(KEPT_WITH_IT)
     }
 
-    /// All properties, in the order in which they are stored. A name may come twice: the first one counts.
+    /// All properties, in the order in which they are stored. A name may come twice: of ids the first one counts, of tags and keys the last.
     pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
         pairs(std::str::from_utf8(&self.properties).unwrap_or_default())
     }
@@ -67,6 +67,13 @@ impl ReceivedMessage {
     pub fn property(&self, name: &str) -> Option<&str> {
         self.properties()
             .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// The tag that brokers choose by: the last one, where a batch and a message in it have one each (apache/rocketmq `MessageDecoder.string2messageProperties`).
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        let tags = self.properties().filter(|(key, _)| *key == property::TAGS);
+        tags.last().map(|(_, tag)| tag)
     }
 
     /// The sender's unique id, else the broker's.
@@ -237,6 +244,10 @@ fn read(
     // `UtilAll.crc32` drops the top bit.
     if !fields.body.is_empty() && crc32fast::hash(&fields.body) & 0x7fff_ffff != fields.body_crc {
         return Err(broken(queue, "its body does not fit its checksum").into());
+    }
+    if fields.sys_flag & message_flag::INNER_BATCH == message_flag::INNER_BATCH {
+        let why = "it is a batch in one message, as topics of the kind BatchCQ keep them";
+        return Err(broken(queue, why).into());
     }
     let place = |error: Error| {
         error.with_context(&format!(

@@ -6,6 +6,7 @@
 mod broadcast;
 mod clusters;
 mod filter;
+mod inner_batch;
 mod limits;
 mod ordered;
 mod replica;

@@ -11,6 +11,7 @@ use crate::{
 async fn what_a_replica_keeps_back_is_not_passed_over() {
     let server = Server::start(vec![plain(FIRST, "first"), plain(FIRST + 1, "second")]).await;
     server.is_replica.store(true, Ordering::SeqCst);
+    server.committed.store(FIRST, Ordering::SeqCst);
     server.keeps_back.store(3, Ordering::SeqCst);
     server.takes_commits.store(true, Ordering::SeqCst);
     let (_client, consumer) = consumer(&server).await;

@@ -28,6 +28,11 @@ use crate::{
 
 /// RocketMQ 5's attribute for what a topic is for.
 const MESSAGE_TYPE: &str = "message.type";
+/// What a topic takes that declares nothing (apache/rocketmq `TopicAttributes.java`).
+const UNDECLARED: &str = "NORMAL";
+/// The attribute of a 5.x topic, and its value, by which a batch is kept as one message: those are not read.
+const QUEUE_TYPE: &str = "queue.type";
+const BATCH_QUEUES: &str = "BatchCQ";
 /// How long a backlog waits for the brokers' dispatch.
 const DISPATCH_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKLOG: &str = "read a backlog";
@@ -391,17 +396,32 @@ fn describe(topic: &str, configs: &TopicConfigs) -> Result<TopicDescription> {
             (0..config.read_queues).map(move |queue| queue_id(broker, queue))
         })
         .collect();
-    let message_type = configs
-        .values()
-        .find_map(|c| c.attributes.get(MESSAGE_TYPE).cloned());
     Ok(TopicDescription {
         settings: settings(OPERATION, configs)?,
         // `Open` is the first: a topic is as open as its most open broker.
         access: distinct.into_iter().next().unwrap_or(Access::Open),
         disagreement,
         queues,
-        message_type,
+        message_type: message_type(configs),
     })
+}
+
+/// What its brokers say that the topic takes; where they say several things, all of them.
+fn message_type(configs: &TopicConfigs) -> Option<String> {
+    let declared = |config: &TopicConfig| {
+        let attribute = |name| config.attributes.get(name).map(String::as_str);
+        match attribute(QUEUE_TYPE) {
+            Some(BATCH_QUEUES) => Some(BATCH_QUEUES),
+            _ => attribute(MESSAGE_TYPE),
+        }
+        .map(str::to_owned)
+    };
+    let mut kinds: BTreeSet<Option<String>> = configs.values().map(declared).collect();
+    if kinds.len() > 1 && kinds.remove(&None) {
+        kinds.insert(Some(UNDECLARED.to_owned()));
+    }
+    let kinds: Vec<String> = kinds.into_iter().flatten().collect();
+    (!kinds.is_empty()).then(|| kinds.join(" and "))
 }
 
 fn settings(operation: &'static str, configs: &TopicConfigs) -> Result<TopicSettings> {
@@ -490,6 +510,41 @@ mod tests {
             (612, "ordinal 612"),
         ] {
             assert_eq!(version_name(ordinal), name);
+        }
+    }
+
+    #[test]
+    fn what_a_topic_takes_is_what_all_its_brokers_say() {
+        type Attributes<'a> = &'a [(&'a str, &'a str)];
+        type Row<'a> = (&'a [Attributes<'a>], Option<&'a str>);
+        let (fifo, normal, batch) = (
+            &[(MESSAGE_TYPE, "FIFO")][..],
+            &[(MESSAGE_TYPE, "NORMAL")][..],
+            &[(QUEUE_TYPE, BATCH_QUEUES), (MESSAGE_TYPE, "NORMAL")][..],
+        );
+        let simple = &[(QUEUE_TYPE, "SimpleCQ")][..];
+        let rows: [Row<'_>; 8] = [
+            (&[], None),
+            (&[&[], simple], None),
+            (&[fifo, fifo], Some("FIFO")),
+            (&[normal, &[]], Some("NORMAL")),
+            (&[normal, fifo], Some("FIFO and NORMAL")),
+            (&[&[], fifo], Some("FIFO and NORMAL")),
+            (&[batch, batch], Some("BatchCQ")),
+            (&[batch, normal], Some("BatchCQ and NORMAL")),
+        ];
+        for (brokers, says) in rows {
+            let configs: TopicConfigs = (0..)
+                .zip(brokers)
+                .map(|(number, attributes)| {
+                    let mut config = TopicConfig::new("t", 1);
+                    let each = attributes.iter();
+                    let each = each.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+                    config.attributes.extend(each);
+                    (format!("b{number}").into(), config)
+                })
+                .collect();
+            assert_eq!(message_type(&configs).as_deref(), says, "{brokers:?}");
         }
     }
 

@@ -293,7 +293,7 @@ impl Code {
                 "message_type",
                 "消息类型一致",
                 Override,
-                "the topic takes the same type of messages on both sides, and one that fits its routing: `FIFO` with `--ordered` only, `DELAY` and `TRANSACTION` without it only",
+                "the topic takes the same type of messages on both sides, and one that fits its routing: `FIFO` with `--ordered` only, `DELAY` and `TRANSACTION` without it only; no batches in one message (`BatchCQ`), and the same type on every broker",
             ),
             Code::QueuesOnTarget => (
                 "queues_on_target",

@@ -149,11 +149,15 @@ pub(super) fn groups_known(scene: &Scene<'_>) -> Gate {
 
 /// What a topic that does not say what it takes is compared as.
 const ANYTHING: [&str; 3] = ["NORMAL", "MIXED", "UNSPECIFIED"];
+/// What an unordered topic may take as well.
+const UNORDERED: [&str; 2] = ["DELAY", "TRANSACTION"];
+/// What only an ordered topic may take.
+const ORDERED: &str = "FIFO";
 
 pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
     let ordered = scene.row.is_ordered();
     let [source, target] = Side::BOTH.map(|side| scene.facts.side(side).message_type.as_deref());
-    let takes_anything = |kind: &str| ANYTHING.contains(&kind) || (ordered && kind == "FIFO");
+    let takes_anything = |kind: &str| ANYTHING.contains(&kind) || (ordered && kind == ORDERED);
     // RocketMQ 4.x knows no types: there, a topic of any type says nothing.
     let alike = match (source, target) {
         (Some(source), Some(target)) => source == target,
@@ -163,10 +167,7 @@ pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
     let misfit = [source, target]
         .into_iter()
         .flatten()
-        .find(|kind| match ordered {
-            true => !takes_anything(kind),
-            false => *kind == "FIFO",
-        });
+        .find(|kind| !takes_anything(kind) && (ordered || !UNORDERED.contains(kind)));
     let passed = alike && misfit.is_none();
     let name = |kind: Option<&str>| kind.unwrap_or("not declared").to_owned();
     let (source, target) = (name(source), name(target));
@@ -177,6 +178,9 @@ pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
             format!("source {source}, target {target}")
         } else if let Some(misfit) = misfit {
             match ordered {
+                _ if misfit != ORDERED && !UNORDERED.contains(&misfit) => format!(
+                    "the topic takes {misfit} messages on one side, which is not carried: batches of a queue.type BatchCQ cannot be read, and brokers that declare several types have to be made to declare one (mqadmin updateTopic -a +message.type=...). Nothing is lost if it is overridden: a queue stands at what cannot be read"
+                ),
                 true => format!(
                     "the topic is added with --ordered and takes {misfit} messages: neither delayed messages nor transactions are kept in order. Remove the topic and add it without --ordered, or say that it carries none"
                 ),

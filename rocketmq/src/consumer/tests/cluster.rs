@@ -21,7 +21,7 @@ use crate::{
     test_peer,
 };
 
-const GROUP: &str = "billing";
+pub(super) const GROUP: &str = "billing";
 pub(super) const RETRY: &str = "%RETRY%billing";
 /// Only a failing test waits for so long.
 const PATIENCE: Duration = Duration::from_secs(60);

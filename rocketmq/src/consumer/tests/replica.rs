@@ -2,7 +2,8 @@
 
 use super::{
     Consumer, ConsumerOptions, ack,
-    cluster::{Cluster, State, place, take},
+    cluster::{Cluster, GROUP, State, place, take},
+    nothing_comes, offsets,
 };
 use crate::{client::Client, consumer::tests::stored_message};
 
@@ -51,9 +52,13 @@ async fn replica_is_told_what_its_master_knew_when_that_is_gone() {
 #[tokio::test]
 async fn master_that_is_back_is_told_what_was_committed_at_its_replica() {
     let cluster = cluster().await;
-    cluster.state().gone.insert("a");
+    {
+        let mut state = cluster.state();
+        state.committed.insert(place("orders", REPLICA, 0), 2);
+        state.gone.insert("a");
+    }
     let (_client, orders) = member(&cluster).await;
-    ack(&orders, &take(&orders, 6).await);
+    ack(&orders, &take(&orders, 4).await);
     cluster
         .until("the replica is told", |state| {
             committed(state, REPLICA) == Some(6)
@@ -79,10 +84,11 @@ async fn master_that_is_back_is_told_of_an_earlier_offset_as_well() {
         let mut state = cluster.state();
         // What an administrator has taken back since, or what lay behind a tail that was lost.
         state.committed.insert(place("orders", "a", 0), 8);
+        state.committed.insert(place("orders", REPLICA, 0), 1);
         state.gone.insert("a");
     }
     let (_client, orders) = member(&cluster).await;
-    ack(&orders, &take(&orders, 3).await);
+    ack(&orders, &take(&orders, 2).await);
     cluster
         .until("the replica is told", |state| {
             committed(state, REPLICA) == Some(3)
@@ -95,4 +101,37 @@ async fn master_that_is_back_is_told_of_an_earlier_offset_as_well() {
             committed(state, "a") == Some(3)
         })
         .await;
+}
+
+/// It may have been added later, with the last messages only, or may not be able to read its master's offsets (5.5.0).
+#[tokio::test]
+async fn replica_that_does_not_know_the_group_says_nothing_of_where_it_begins() {
+    // 4.9 says 0 for "never".
+    for known in [None, Some(0)] {
+        let cluster = cluster().await;
+        {
+            let mut state = cluster.state();
+            state.committed.insert(place("orders", "a", 0), 8);
+            if let Some(offset) = known {
+                state.committed.insert(place("orders", REPLICA, 0), offset);
+            }
+            state.gone.insert("a");
+        }
+        let client = cluster.client();
+        let options = ConsumerOptions::default();
+        let orders = Consumer::new(&client, "orders", GROUP, options).await;
+        let orders = orders.unwrap();
+        nothing_comes(&orders).await;
+        let (_, why) = orders.inbox.last_failure().expect("a reason");
+        assert!(why.contains("waits for the master"), "{why}");
+        cluster.state().gone.clear();
+        orders.group.changed();
+        let rest = take(&orders, 2).await;
+        assert_eq!(offsets(&rest), [8, 9]);
+        ack(&orders, &rest);
+        orders.close().await.unwrap();
+        let state = cluster.state();
+        assert_eq!(committed(&state, "a"), Some(10));
+        assert_eq!(committed(&state, REPLICA), known);
+    }
 }

@@ -95,6 +95,32 @@ fn two_messages_are_read_with_all_they_carry() {
     assert_eq!(second.body, "hello");
 }
 
+/// A message of a batch: its own come first, the batch's behind them.
+#[test]
+fn of_two_ids_the_first_counts_and_of_two_tags_the_last() {
+    let body = stored(&Stored {
+        properties: "UNIQ_KEY\u{1}own\u{2}TAGS\u{1}own\u{2}UNIQ_KEY\u{1}batch\u{2}TAGS\u{1}batch\u{2}",
+        ..Stored::default()
+    });
+    let decoded = decode(body.freeze(), &queue("t"));
+    let message = &decoded.messages[0];
+    assert_eq!(message.message_id(), "own");
+    assert_eq!(message.tag(), Some("batch"));
+}
+
+#[test]
+fn message_with_others_inside_is_broken_and_one_of_those_by_itself_is_not() {
+    for (sys_flag, broken) in [(0x40, false), (0x80, false), (0xc0, true)] {
+        let body = stored(&Stored {
+            sys_flag,
+            ..Stored::default()
+        });
+        let decoded = decode(body.freeze(), &queue("t"));
+        assert_eq!(decoded.messages.is_empty(), broken, "{sys_flag:#x}");
+        assert_eq!(decoded.error.is_some(), broken, "{sys_flag:#x}");
+    }
+}
+
 #[test]
 fn message_behind_which_no_offset_can_be_is_broken_and_those_before_it_are_read() {
     for offset in [i64::MAX as u64, u64::MAX] {
