@@ -158,6 +158,7 @@ pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
     let ordered = scene.row.is_ordered();
     let [source, target] = Side::BOTH.map(|side| scene.facts.side(side).message_type.as_deref());
     let takes_anything = |kind: &str| ANYTHING.contains(&kind) || (ordered && kind == ORDERED);
+    let fits = |kind: &str| takes_anything(kind) || (!ordered && UNORDERED.contains(&kind));
     // RocketMQ 4.x knows no types: there, a topic of any type says nothing.
     let alike = match (source, target) {
         (Some(source), Some(target)) => source == target,
@@ -167,7 +168,7 @@ pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
     let misfit = [source, target]
         .into_iter()
         .flatten()
-        .find(|kind| !takes_anything(kind) && (ordered || !UNORDERED.contains(kind)));
+        .find(|kind| !fits(kind));
     let passed = alike && misfit.is_none();
     let name = |kind: Option<&str>| kind.unwrap_or("not declared").to_owned();
     let (source, target) = (name(source), name(target));
@@ -177,15 +178,15 @@ pub(super) fn message_type(scene: &Scene<'_>) -> Gate {
         if passed {
             format!("source {source}, target {target}")
         } else if let Some(misfit) = misfit {
-            match ordered {
-                _ if misfit != ORDERED && !UNORDERED.contains(&misfit) => format!(
-                    "the topic takes {misfit} messages on one side, which is not carried: batches of a queue.type BatchCQ cannot be read, and brokers that declare several types have to be made to declare one (mqadmin updateTopic -a +message.type=...). Nothing is lost if it is overridden: a queue stands at what cannot be read"
+            match misfit {
+                ORDERED => format!(
+                    "the topic takes {misfit} messages, whose order would not be kept: remove it and add it with --ordered, or say that nobody relies on the order"
                 ),
-                true => format!(
+                _ if UNORDERED.contains(&misfit) => format!(
                     "the topic is added with --ordered and takes {misfit} messages: neither delayed messages nor transactions are kept in order. Remove the topic and add it without --ordered, or say that it carries none"
                 ),
-                false => format!(
-                    "the topic takes {misfit} messages, whose order would not be kept: remove it and add it with --ordered, or say that nobody relies on the order"
+                _ => format!(
+                    "the topic takes {misfit} messages on one side, which is not carried: batches of a queue.type BatchCQ cannot be read, and brokers that declare several types have to be made to declare one (mqadmin updateTopic -a +message.type=...). Nothing is lost if it is overridden: a queue stands at what cannot be read"
                 ),
             }
         } else {
